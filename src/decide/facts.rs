@@ -1,0 +1,78 @@
+//! What is known about a packet when it is decided on. Nothing in here is a guess: what is not
+//! known for sure is absent.
+
+use std::net::SocketAddr;
+
+use crate::parse::DomainName;
+
+/// A Linux user id; on Android each app has one per user (uid / 100000 is the user).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct Uid(pub u32);
+
+/// Transport protocol of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP (IP protocol 6).
+    Tcp,
+    /// UDP (IP protocol 17).
+    Udp,
+}
+
+/// The two ends of a flow as the app's socket sees them, before any address translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The phone's end.
+    pub local: SocketAddr,
+    /// The other end, as the app addressed it.
+    pub remote: SocketAddr,
+}
+
+/// How the name, or the lack of one, came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence<'a> {
+    /// A question in a DNS query.
+    Question {
+        /// The name asked for.
+        name: &'a DomainName,
+        /// The record type asked for (IANA "Resource Record (RR) TYPEs").
+        qtype: u16,
+    },
+    /// The server name of a TLS ClientHello (RFC 6066 section 3).
+    Sni(&'a DomainName),
+    /// The host of an HTTP/1.x request (RFC 9110 section 7.2).
+    Host(&'a DomainName),
+    /// A TLS ClientHello or HTTP request that names no host.
+    Unnamed,
+    /// A TCP SYN: only addresses are known. `name_follows` where the port is one whose first
+    /// payload is looked at, so that a name can still be judged.
+    Syn {
+        /// The first payload of this connection will be looked at.
+        name_follows: bool,
+    },
+}
+
+impl<'a> Evidence<'a> {
+    /// The name, where there is one.
+    #[must_use]
+    pub const fn name(&self) -> Option<&'a DomainName> {
+        match *self {
+            Self::Question { name, .. } | Self::Sni(name) | Self::Host(name) => Some(name),
+            Self::Unnamed | Self::Syn { .. } => None,
+        }
+    }
+}
+
+/// Everything a decision rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The flow of the packet.
+    pub flow: FlowKey,
+    /// The socket's owner, where the kernel told it.
+    pub uid: Option<Uid>,
+    /// The name and where it stood.
+    pub evidence: Evidence<'a>,
+}

@@ -1,0 +1,3 @@
+//! Arguments → one subcommand.
+
+fn main() {}
