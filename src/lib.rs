@@ -1,5 +1,6 @@
 //! Muzzle: the life of one packet.
 
+pub mod act;
 pub mod catalogue;
 pub mod config;
 pub mod decide;

@@ -1,0 +1,29 @@
+//! Step 4 of a packet's way: decision → verdict and, where one is due, bytes to inject. Pure.
+
+/// What a blocked DNS question is answered with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DnsRefusal {
+    /// "No such name" with an SOA, which resolvers cache (RFC 2308 section 5).
+    #[default]
+    Nxdomain,
+    /// "The name has no such record", with an SOA.
+    Nodata,
+    /// The unspecified address for A and AAAA, no records for other types.
+    Zero,
+    /// RCODE 5 (RFC 1035 section 4.1.1). Android counts it against the resolver.
+    Refused,
+    /// No answer: the app waits for its time-out.
+    Drop,
+}
+
+/// How a blocked connection ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionRefusal {
+    /// The app gets an error at once.
+    #[default]
+    Reset,
+    /// The packets vanish: the app waits for its time-out.
+    Drop,
+}
