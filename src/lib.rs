@@ -2,6 +2,8 @@
 
 pub mod act;
 pub mod catalogue;
+pub mod clock;
 pub mod config;
 pub mod decide;
 pub mod parse;
+pub mod queue;
