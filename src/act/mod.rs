@@ -1,5 +1,7 @@
 //! Step 4 of a packet's way: decision → verdict and, where one is due, bytes to inject. Pure.
 
+use crate::decide::{FlowKey, Protocol};
+
 /// What a blocked DNS question is answered with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,4 +28,37 @@ pub enum ConnectionRefusal {
     Reset,
     /// The packets vanish: the app waits for its time-out.
     Drop,
+}
+
+/// What is to be done with a packet. The bytes that are to be injected stand in the caller's
+/// scratch buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Accept it.
+    Pass,
+    /// Drop it and say nothing.
+    Vanish,
+    /// Drop it and inject this many bytes, an IP packet to the local end of the flow.
+    Answer {
+        /// The flow that is answered.
+        flow: FlowKey,
+        /// Bytes of the forged packet.
+        length: usize,
+    },
+    /// Drop it and end the connection: destroy the socket or, where the kernel cannot, inject
+    /// the reset.
+    Sever {
+        /// The connection.
+        flow: FlowKey,
+        /// Bytes of the forged reset to the app; 0 where there is none.
+        reset_length: usize,
+    },
+}
+
+impl Act {
+    /// Whether the packet acted on is a UDP datagram.
+    #[must_use]
+    pub fn is_datagram(&self) -> bool {
+        matches!(self, Self::Answer { flow, .. } if flow.protocol == Protocol::Udp)
+    }
 }

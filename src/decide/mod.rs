@@ -1,8 +1,10 @@
 //! Step 3 of a packet's way: facts + one immutable [`Policy`] → [`Decision`]. Total functions.
 
 pub mod facts;
+pub mod flow_table;
 
 pub use facts::{Evidence, Facts, FlowKey, Protocol, Uid};
+pub use flow_table::FlowTable;
 
 /// What a rule or a catalogue entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

@@ -149,8 +149,15 @@ pub struct Request {
 
 impl Request {
     fn new(kind: u16, queue: u16, acknowledge: bool) -> Self {
-        let mut request = Self { bytes: [0; 96], len: HEADERS };
-        let flags = if acknowledge { NLM_F_REQUEST | NLM_F_ACK } else { NLM_F_REQUEST };
+        let mut request = Self {
+            bytes: [0; 96],
+            len: HEADERS,
+        };
+        let flags = if acknowledge {
+            NLM_F_REQUEST | NLM_F_ACK
+        } else {
+            NLM_F_REQUEST
+        };
         request.bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
         request.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         // nfgenmsg: family AF_UNSPEC, version 0, then the queue number in network order.
@@ -216,11 +223,18 @@ fn read_message(message: &[u8]) -> Message<'_> {
 
 fn read_packet(message: &[u8]) -> Option<Packet<'_>> {
     let mut id = None;
-    let mut packet = Packet { id: 0, uid: None, out_interface: 0, payload: &[] };
+    let mut packet = Packet {
+        id: 0,
+        uid: None,
+        out_interface: 0,
+        payload: &[],
+    };
     let mut rest = message.get(HEADERS..)?;
     while let (Some(length), Some(kind)) = (u16_ne(rest, 0), u16_ne(rest, 2)) {
         let length = usize::from(length);
-        let Some(value) = rest.get(4..length) else { break };
+        let Some(value) = rest.get(4..length) else {
+            break;
+        };
         match kind & attribute::TYPE_MASK {
             attribute::PACKET_HDR => id = u32_be(value),
             attribute::IFINDEX_OUTDEV => packet.out_interface = u32_be(value).unwrap_or(0),
@@ -235,11 +249,19 @@ fn read_packet(message: &[u8]) -> Option<Packet<'_>> {
 }
 
 fn u16_ne(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u16::from_ne_bytes)
 }
 
 fn u32_ne(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .copied()
+        .map(u32::from_ne_bytes)
 }
 
 fn u32_be(bytes: &[u8]) -> Option<u32> {
@@ -263,9 +285,16 @@ mod tests {
     #[test]
     fn a_packet_is_read_with_its_owner_and_interface() {
         let bytes = packet_message(b"IP packet");
-        let expected =
-            Packet { id: 9, uid: Some(Uid(10_123)), out_interface: 2, payload: b"IP packet" };
-        assert_eq!(messages(&bytes).collect::<Vec<_>>(), [Message::Packet(expected)]);
+        let expected = Packet {
+            id: 9,
+            uid: Some(Uid(10_123)),
+            out_interface: 2,
+            payload: b"IP packet",
+        };
+        assert_eq!(
+            messages(&bytes).collect::<Vec<_>>(),
+            [Message::Packet(expected)]
+        );
     }
 
     #[test]
@@ -280,7 +309,10 @@ mod tests {
     fn a_verdict_that_replaces_the_packet_announces_its_length() {
         let request = verdict(7, 9, Verdict::Replace(&[0; 100]));
         let bytes = request.as_bytes();
-        assert_eq!(u32_ne(bytes, 0), Some(u32::try_from(bytes.len() + 100).unwrap()));
+        assert_eq!(
+            u32_ne(bytes, 0),
+            Some(u32::try_from(bytes.len() + 100).unwrap())
+        );
         assert_eq!(u16_ne(bytes, 32), Some(104));
     }
 

@@ -1,8 +1,14 @@
 //! Steps 1 and 4 of a packet's way: out of the kernel's queues, and back with a verdict.
 
+pub mod destroy;
+pub mod inject;
 pub mod message;
 pub mod socket;
+pub mod worker;
 
+pub use destroy::SocketDestroyer;
+pub use inject::Injector;
+pub use worker::{AnswerPath, Worker};
 pub use socket::{QueueError, QueueHandle, QueueSocket};
 
 /// Who holds a queue, and what the kernel says of it (one line of
@@ -30,7 +36,9 @@ pub fn occupancy(number: u16) -> Option<Occupancy> {
 
 fn parse_occupancy(table: &str, number: u16) -> Option<Occupancy> {
     table.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().map(|field| field.parse::<u32>().ok());
+        let mut fields = line
+            .split_whitespace()
+            .map(|field| field.parse::<u32>().ok());
         let mut next = || fields.next().flatten();
         (next()? == u32::from(number)).then_some(())?;
         let (port, waiting, _copy_mode, _copy_range) = (next()?, next()?, next()?, next()?);
@@ -52,8 +60,13 @@ mod tests {
     fn the_kernels_table_is_read_by_queue_number() {
         let table = "  200   1234     0 2 65531     0     0        0  1\n\
                      6453  31415     2 2  4096     1     3       77  1\n";
-        let expected =
-            Occupancy { port: 31415, waiting: 2, queue_dropped: 1, user_dropped: 3, sequence: 77 };
+        let expected = Occupancy {
+            port: 31415,
+            waiting: 2,
+            queue_dropped: 1,
+            user_dropped: 3,
+            sequence: 77,
+        };
         assert_eq!(parse_occupancy(table, 6453), Some(expected));
         assert_eq!(parse_occupancy(table, 20), None);
     }

@@ -104,7 +104,11 @@ impl QueueSocket {
         socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))
             .map_err(|errno| QueueError::Open(errno.into()))?;
         let option = |option, result: nix::Result<()>| {
-            result.map_err(|errno| QueueError::Option { number, option, source: errno.into() })
+            result.map_err(|errno| QueueError::Option {
+                number,
+                option,
+                source: errno.into(),
+            })
         };
         // The default buffer loses packets in bursts; going over rmem_max needs CAP_NET_ADMIN,
         // which the daemon has where it can bind a queue at all.
@@ -112,7 +116,10 @@ impl QueueSocket {
             "SO_RCVBUFFORCE",
             socket::setsockopt(&fd, sockopt::RcvBufForce, &receive_buffer_bytes),
         )?;
-        option("NETLINK_NO_ENOBUFS", socket::setsockopt(&fd, NetlinkNoEnobufs, &true))?;
+        option(
+            "NETLINK_NO_ENOBUFS",
+            socket::setsockopt(&fd, NetlinkNoEnobufs, &true),
+        )?;
         let queue = Self { fd, parameters };
         queue.configure()?;
         Ok(queue)
@@ -127,7 +134,10 @@ impl QueueSocket {
             Err(Errno::EPERM) if super::occupancy(number).is_some() => {
                 Err(QueueError::Taken(number))
             }
-            Err(errno) => Err(QueueError::Bind { number, source: errno.into() }),
+            Err(errno) => Err(QueueError::Bind {
+                number,
+                source: errno.into(),
+            }),
         }
     }
 
@@ -155,7 +165,11 @@ impl QueueSocket {
     /// # Errors
     /// Those of recv(2), EINTR left out.
     pub fn receive<'b>(&self, buffer: &'b mut [u8], wait: bool) -> nix::Result<&'b [u8]> {
-        let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
+        let flags = if wait {
+            MsgFlags::empty()
+        } else {
+            MsgFlags::MSG_DONTWAIT
+        };
         loop {
             match socket::recv(self.fd.as_raw_fd(), buffer, flags) {
                 Ok(length) => return Ok(&buffer[..length.min(buffer.len())]),
@@ -173,7 +187,8 @@ impl QueueSocket {
         let request = message::verdict(self.parameters.number, id, verdict);
         match verdict {
             Verdict::Drop | Verdict::Accept => {
-                socket::send(self.fd.as_raw_fd(), request.as_bytes(), MsgFlags::empty()).map(drop)
+                socket::send(self.fd.as_raw_fd(), request.as_bytes(), MsgFlags::empty())
+                    .map(drop)
             }
             Verdict::Replace(payload) => send(
                 self.fd.as_fd(),
@@ -188,7 +203,10 @@ impl QueueSocket {
     /// # Errors
     /// Those of dup(2).
     pub fn handle(&self) -> io::Result<QueueHandle> {
-        Ok(QueueHandle { fd: self.fd.try_clone()?, parameters: self.parameters })
+        Ok(QueueHandle {
+            fd: self.fd.try_clone()?,
+            parameters: self.parameters,
+        })
     }
 
     /// Gives the queue up.

@@ -1,0 +1,39 @@
+//! What the subcommands that talk to the running daemon share.
+
+use std::path::{Path, PathBuf};
+
+use crate::control::client::{Client, ClientError};
+use crate::control::protocol::{Body, Call};
+
+/// How to reach the daemon.
+#[derive(Debug, clap::Args)]
+pub struct SocketArgs {
+    /// The daemon's control socket, where it is not the one of the config file.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl SocketArgs {
+    /// Connects to the daemon and sends `call`.
+    ///
+    /// # Errors
+    /// The config file is wrong, or the daemon cannot be reached.
+    pub fn call(&self, config: &Path, call: Call) -> anyhow::Result<Client> {
+        let socket = match &self.socket {
+            Some(socket) => socket.clone(),
+            None => super::load_config(config)?.control_socket,
+        };
+        let mut client = Client::connect(&socket)?;
+        client.call(call)?;
+        Ok(client)
+    }
+
+    /// As [`Self::call`], for a call that is answered by one line.
+    ///
+    /// # Errors
+    /// As [`Self::call`], or the daemon refused or hung up.
+    pub fn ask(&self, config: &Path, call: Call) -> anyhow::Result<Body> {
+        let reply = self.call(config, call)?.reply()?;
+        Ok(reply.ok_or_else(|| ClientError::Foreign("nothing".into()))?)
+    }
+}

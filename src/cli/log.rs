@@ -1,0 +1,113 @@
+//! `muzzle log`
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+
+use super::live::SocketArgs;
+use crate::control::protocol::{Body, Call};
+use crate::decide::Outcome;
+use crate::record::{EvidenceKind, Record};
+
+/// Arguments of `muzzle log`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  muzzle log --follow          watch what the phone sends
+  muzzle log --recent 20       the last 20 decisions
+  muzzle log --json | jq .     for other programs: one JSON object a line")]
+pub struct Args {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// Go on with each new record until interrupted.
+    #[arg(long, short)]
+    follow: bool,
+    /// Begin with this many of the newest records; all that are kept where it is not given.
+    #[arg(long, value_name = "COUNT")]
+    recent: Option<usize>,
+    /// Print one JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// The daemon cannot be reached or went away.
+pub fn run(args: &Args, config: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let recent = args.recent.unwrap_or(usize::MAX);
+    let mut client =
+        args.socket.call(config, Call::Log { recent, follow: args.follow })?;
+    while let Some(body) = client.reply()? {
+        match body {
+            Body::Record(record) if args.json => {
+                writeln!(out, "{}", serde_json::to_string(&record)?)?;
+            }
+            Body::Record(record) => writeln!(out, "{}", line(&record))?,
+            Body::Missed(count) => {
+                writeln!(out, "... {count} records were left out: this terminal is too slow")?;
+            }
+            Body::Done(_) => return Ok(ExitCode::SUCCESS),
+            Body::Status(_) | Body::Error(_) => {}
+        }
+        out.flush()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One record as people read it: when, what became of it, who, what for, why.
+fn line(record: &Record) -> String {
+    let (style, word) = outcome_style(record.outcome);
+    let time = local_time(record.unix_millis);
+    let app = record.app.as_deref().unwrap_or("unknown app");
+    let target = record.name.clone().unwrap_or_else(|| record.remote.to_string());
+    let evidence = evidence(record);
+    let mut why = String::new();
+    if let Some(system) = &record.system {
+        why = format!("  {system}");
+        if let Some(region) = &record.region {
+            why = format!("{why}, {region}");
+        }
+    }
+    let dim = Style::new().dimmed();
+    format!(
+        "{dim}{time}{dim:#}  {style}{word:<11}{style:#}  {app:<28}  {target}  \
+         {dim}{evidence}{why}  ({reason}){dim:#}",
+        reason = record.reason,
+    )
+}
+
+/// The colour and the word of an outcome.
+#[must_use]
+pub fn outcome_style(outcome: Outcome) -> (Style, &'static str) {
+    let colour = |colour: AnsiColor| Style::new().fg_color(Some(colour.into()));
+    match outcome {
+        Outcome::Blocked => (colour(AnsiColor::Red).bold(), "blocked"),
+        Outcome::WouldBlock => (colour(AnsiColor::Yellow).bold(), "would block"),
+        Outcome::Logged => (colour(AnsiColor::Cyan), "logged"),
+        Outcome::Allowed => (colour(AnsiColor::Green), "allowed"),
+    }
+}
+
+fn evidence(record: &Record) -> String {
+    match (record.evidence, &record.qtype) {
+        (EvidenceKind::Dns, Some(qtype)) => format!("dns {qtype}"),
+        (EvidenceKind::Dns, None) => "dns".into(),
+        (EvidenceKind::Sni, _) => "tls".into(),
+        (EvidenceKind::Host, _) => "http".into(),
+        (EvidenceKind::Unnamed, _) => "no name".into(),
+        (EvidenceKind::Syn, _) => "connect".into(),
+    }
+}
+
+/// Time of day in the machine's own zone.
+fn local_time(unix_millis: u64) -> String {
+    let millis = i64::try_from(unix_millis).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(
+        |_| unix_millis.to_string(),
+        |time| {
+            time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
+        },
+    )
+}

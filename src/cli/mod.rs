@@ -1,0 +1,109 @@
+//! The command line: one file a subcommand.
+
+pub mod catalogue;
+pub mod check;
+pub mod doctor;
+pub mod live;
+pub mod log;
+pub mod reload;
+pub mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+/// Exit status for wrong usage, config or lists (sysexits.h EX_USAGE).
+pub const EXIT_USAGE: u8 = 64;
+/// Exit status for what failed while running.
+pub const EXIT_FAILURE: u8 = 1;
+
+/// A blocker for telemetry of Xiaomi phones that works on the packets themselves.
+///
+/// Muzzle takes DNS queries and the first packets of connections from the kernel's netfilter
+/// queues and refuses those that go to known telemetry endpoints. It needs root, takes no VPN
+/// slot, changes nothing under /system and sends nothing anywhere.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    /// The config file. Without it the defaults apply.
+    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the blocker in the foreground until SIGTERM or SIGINT.
+    Daemon,
+    /// Say what happens to a name, and why.
+    Check(check::Args),
+    /// Show how the running daemon is.
+    Status(status::Args),
+    /// Show what was sent where, and what became of it.
+    Log(log::Args),
+    /// Make the daemon read its config again; a bad file changes nothing.
+    Reload(reload::Args),
+    /// Look into what Muzzle knows about endpoints.
+    Catalogue(catalogue::Args),
+    /// Find out what this kernel and this iptables can do, and what follows from it.
+    Doctor(doctor::Args),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.dispatch() {
+            Ok(code) => code,
+            Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) => {
+                anstream::eprintln!("muzzle: {error:#}");
+                ExitCode::from(if is_usage(&error) { EXIT_USAGE } else { EXIT_FAILURE })
+            }
+        }
+    }
+
+    fn dispatch(self) -> anyhow::Result<ExitCode> {
+        let mut out = anstream::stdout().lock();
+        match self.command {
+            Command::Daemon => crate::daemon::run(&self.config).map(|()| ExitCode::SUCCESS),
+            Command::Check(args) => check::run(&args, &self.config, &mut out),
+            Command::Status(args) => status::run(&args, &self.config, &mut out),
+            Command::Log(args) => log::run(&args, &self.config, &mut out),
+            Command::Reload(args) => reload::run(&args, &self.config, &mut out),
+            Command::Catalogue(args) => catalogue::run(&args, &mut out),
+            Command::Doctor(args) => doctor::run(&args, &self.config, &mut out),
+        }
+    }
+}
+
+/// Whether the user is to change what they wrote, rather than the system.
+fn is_usage(error: &anyhow::Error) -> bool {
+    error.is::<config::ConfigError>()
+        || error.is::<crate::catalogue::LoadError>()
+        || error.is::<UsageError>()
+}
+
+/// The reader of a pipe, `head` for instance, has had enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// What the user wrote on the command line cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// The config in force on this machine: the file, or the defaults where it does not exist.
+///
+/// # Errors
+/// The file is there and is wrong, or cannot be read.
+pub fn load_config(path: &std::path::Path) -> anyhow::Result<Config> {
+    if path.exists() { Ok(Config::load(path)?) } else { Ok(Config::default()) }
+}

@@ -1,0 +1,64 @@
+//! `muzzle status`
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::live::SocketArgs;
+use crate::control::protocol::{Body, Call, Status};
+
+/// Arguments of `muzzle status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exits with 1 where the daemon is not running.")]
+pub struct Args {
+    #[command(flatten)]
+    socket: SocketArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// The daemon cannot be reached.
+pub fn run(args: &Args, config: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    if let Body::Status(status) = args.socket.ask(config, Call::Status)? {
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
+        } else {
+            print(&status, out)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
+    let state = match status.mode.as_str() {
+        "observe" => "observing: nothing is blocked",
+        _ => "protecting",
+    };
+    writeln!(out, "Muzzle {} is {state} (process {})", status.version, status.pid)?;
+    writeln!(out, "preset      {}", status.preset)?;
+    writeln!(out, "config      {}", status.config)?;
+    writeln!(out, "endpoints   {}", status.endpoints)?;
+    writeln!(out, "own rules   {}", status.rules)?;
+    writeln!(out, "packages    {}", status.packages)?;
+    for queue in &status.queues {
+        let counters = &queue.counters;
+        writeln!(
+            out,
+            "{:<11} queue {}: {} packets seen, {} passed, {} refused, {} passed unseen",
+            queue.purpose,
+            queue.number,
+            counters.packets,
+            counters.passed,
+            counters.dropped + counters.answered + counters.severed,
+            queue.passed_unseen,
+        )?;
+    }
+    for warning in &status.warnings {
+        writeln!(out, "warning     {warning}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! One daemon at a time: a lock file beside the control socket, held while the daemon lives and
+//! let go by the kernel however it dies.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+/// The lock of a running daemon. The file goes when it is dropped.
+#[derive(Debug)]
+pub struct InstanceLock {
+    path: PathBuf,
+    _held: Flock<File>,
+}
+
+/// Why the lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another daemon holds it.
+    #[error("another Muzzle daemon is running (it holds {}); stop it first", .0.display())]
+    Held(PathBuf),
+    /// The folder or the file cannot be made.
+    #[error("cannot make {}", .path.display())]
+    Create {
+        /// The folder or file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl InstanceLock {
+    /// Takes the lock that belongs to `socket`; makes the folder (0700) where it is missing.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] where another daemon has it.
+    pub fn take(socket: &Path) -> Result<Self, LockError> {
+        let create = |path: &Path, source| LockError::Create { path: path.to_owned(), source };
+        if let Some(folder) = socket.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|source| create(folder, source))?;
+        }
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(|source| create(&path, source))?;
+            let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => held,
+                Err((_, Errno::EWOULDBLOCK)) => return Err(LockError::Held(path)),
+                Err((_, errno)) => return Err(create(&path, errno.into())),
+            };
+            // The one before may have removed the file between our open and our lock.
+            let current = fs::metadata(&path).map(|metadata| metadata.ino());
+            if held.metadata().map(|metadata| metadata.ino()).ok() == current.ok() {
+                return Ok(Self { path, _held: held });
+            }
+        }
+    }
+}
+
+impl Drop for InstanceLock {
+    fn drop(&mut self) {
+        // Nothing is lost where it stays: the next daemon takes it over.
+        let _gone = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_refused_until_the_first_is_gone() {
+        let folder = std::env::temp_dir().join(format!("muzzle-lock-{}", std::process::id()));
+        let socket = folder.join("control.sock");
+        let first = InstanceLock::take(&socket).unwrap();
+        assert!(matches!(InstanceLock::take(&socket), Err(LockError::Held(_))));
+        drop(first);
+        drop(InstanceLock::take(&socket).unwrap());
+        fs::remove_dir(&folder).unwrap();
+    }
+}

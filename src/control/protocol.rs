@@ -1,0 +1,125 @@
+//! What is said over the control socket.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{CounterValues, Record};
+
+/// Version of this protocol. A change that an older client would misread raises it.
+pub const VERSION: u32 = 1;
+/// Longest request line in bytes; longer ones are refused.
+pub const MAX_REQUEST_BYTES: u64 = 4096;
+
+/// A line from the client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub call: Call,
+}
+
+/// What a client may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "call", rename_all = "kebab-case")]
+pub enum Call {
+    /// How the daemon is. Answered by one [`Body::Status`].
+    Status,
+    /// Read config, catalogue and packages again. Answered by [`Body::Done`] or [`Body::Error`].
+    Reload,
+    /// Records. Answered by [`Body::Record`] lines, oldest first, and then, unless `follow`,
+    /// [`Body::Done`].
+    Log {
+        /// How many of the newest records to begin with.
+        recent: usize,
+        /// Whether to go on with each new record.
+        follow: bool,
+    },
+}
+
+/// A line from the daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is said.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What the daemon may say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// How the daemon is.
+    Status(Box<Status>),
+    /// One record of the log.
+    Record(Box<Record>),
+    /// The follower was too slow: this many records were left out.
+    Missed(u64),
+    /// The call is done; a sentence for the user, perhaps empty.
+    Done(String),
+    /// The call failed; why, and what to do.
+    Error(String),
+}
+
+/// How the daemon is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of Muzzle.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Since when it runs: milliseconds since 1970-01-01 UTC.
+    pub since_unix_millis: u64,
+    /// `enforce` or `observe`.
+    pub mode: String,
+    /// `careful`, `standard` or `strict`.
+    pub preset: String,
+    /// The config file in force.
+    pub config: String,
+    /// Entries of the catalogue.
+    pub endpoints: usize,
+    /// The user's own rules.
+    pub rules: usize,
+    /// Packages known by name.
+    pub packages: usize,
+    /// Each queue.
+    pub queues: Vec<QueueStatus>,
+    /// What does not work here and what follows from it.
+    pub warnings: Vec<String>,
+}
+
+/// One queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// `dns` or `connections`.
+    pub purpose: String,
+    /// Queue number.
+    pub number: u16,
+    /// Packets the kernel let pass unseen, because the queue or its buffer was full.
+    pub passed_unseen: u64,
+    /// What became of the packets that were seen.
+    pub counters: CounterValues,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_what_the_documentation_says() {
+        let line = r#"{"v":1,"call":"log","recent":20,"follow":true}"#;
+        let request: Request = serde_json::from_str(line).unwrap();
+        assert_eq!(request, Request { v: 1, call: Call::Log { recent: 20, follow: true } });
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+    }
+
+    #[test]
+    fn replies_carry_one_body_by_name() {
+        let reply = Reply { v: 1, body: Body::Done("reloaded".into()) };
+        let line = r#"{"v":1,"done":"reloaded"}"#;
+        assert_eq!(serde_json::to_string(&reply).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Reply>(line).unwrap(), reply);
+    }
+}

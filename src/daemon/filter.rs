@@ -1,0 +1,97 @@
+//! The firewall's part of the daemon: what this kernel can do, and the plan in force.
+
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::rules::Loaded;
+use crate::config::Config;
+use crate::firewall::{Capability, Feature, Iptables, Plan};
+use crate::queue::AnswerPath;
+
+/// The tables of this machine and what Muzzle has put into them.
+pub(super) struct Filter {
+    iptables: Iptables,
+    capabilities: Vec<Capability>,
+    in_force: Option<Plan>,
+    warnings: Vec<String>,
+}
+
+impl Filter {
+    /// Finds iptables and what the kernel can do; changes nothing.
+    pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
+        let settings = &config.firewall;
+        let wait = Duration::from_secs(u64::from(settings.lock_wait_secs));
+        let iptables = Iptables::find(settings.iptables.as_deref())?.with_lock_wait(wait);
+        let capabilities = iptables.probe()?;
+        let conflicts = iptables.mark_conflicts(settings.mark)?;
+        anyhow::ensure!(
+            conflicts.is_empty(),
+            "[firewall] mark {:#010x} is used by other rules; choose another bit:\n{}",
+            settings.mark,
+            conflicts.join("\n")
+        );
+        Ok(Self { iptables, capabilities, in_force: None, warnings: Vec::new() })
+    }
+
+    /// How forged answers must travel here.
+    pub(super) fn answer_path(&self) -> AnswerPath {
+        let missing = |it: &Capability| it.feature == Feature::Notrack && !it.present;
+        if self.capabilities.iter().any(missing) { AnswerPath::Rewrite } else { AnswerPath::Inject }
+    }
+
+    /// Puts the plan for `loaded` into force. On failure the plan that was in force stays so.
+    pub(super) fn apply(&mut self, loaded: &Loaded, queues: [u16; 2]) -> anyhow::Result<()> {
+        let [dns_queue, connection_queue] = queues;
+        let plan = Plan {
+            mark: loaded.config.firewall.mark,
+            dns_queue,
+            connection_queue,
+            answers_queue: None,
+            tls_ports: loaded.ports.tls.clone(),
+            http_ports: loaded.ports.http.clone(),
+            notrack: true,
+            conntrack: true,
+            inbound: true,
+            ipv6: true,
+        };
+        let plan = plan.fitted(&self.capabilities)?;
+        if self.in_force.as_ref() == Some(&plan) {
+            return Ok(());
+        }
+        match self.iptables.apply(&plan) {
+            Ok(applied) => {
+                let missing = self.capabilities.iter().filter(|it| !it.present).map(lacking);
+                let warnings = applied.warnings.iter().map(ToString::to_string);
+                self.warnings = warnings.chain(missing).collect();
+                self.in_force = Some(plan);
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(plan) = &self.in_force {
+                    // A failed apply has removed everything; the old plan worked before.
+                    let _ = self.iptables.apply(plan).context("and the old rules are gone too")?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes everything away, jumps first. What cannot be removed is said and skipped.
+    pub(super) fn remove(&mut self) {
+        self.in_force = None;
+        if let Err(errors) = self.iptables.remove() {
+            for error in errors {
+                log::error!("{:#}", anyhow::Error::new(error));
+            }
+        }
+    }
+
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+fn lacking(capability: &Capability) -> String {
+    format!("{} has no {}: {}", capability.family, capability.name, capability.consequence)
+}

@@ -1,0 +1,195 @@
+//! The queues and their threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use crate::config::QueueSettings;
+use crate::control::protocol::QueueStatus;
+use crate::inspect::Ruleset;
+use crate::queue::message::QueueParameters;
+use crate::queue::{
+    self, AnswerPath, Injector, QueueError, QueueHandle, QueueSocket, SocketDestroyer, Worker,
+};
+use crate::record::{Counters, EventSender};
+
+const PURPOSES: [&str; 2] = ["dns", "connections"];
+/// Bytes of each packet copied to user space: a DNS message over TCP may fill a segment, and
+/// with GSO a segment may be 64 KiB; of a connection only the hello or the request's head counts.
+const COPY_RANGES: [u32; 2] = [0xffff, 4096];
+/// How many pairs of numbers are tried beyond the configured one.
+const OTHER_PAIRS: u16 = 16;
+/// How long a stop waits for packets that were queued before the jumps went.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// What the queues are made from.
+pub(super) struct Settings<'a> {
+    pub(super) queue: &'a QueueSettings,
+    pub(super) mark: u32,
+    pub(super) answer_path: AnswerPath,
+}
+
+/// The running queue threads.
+pub(super) struct Queues {
+    threads: Vec<QueueThread>,
+    failures: mpsc::UnboundedReceiver<anyhow::Error>,
+    pub(super) warnings: Vec<String>,
+}
+
+struct QueueThread {
+    handle: QueueHandle,
+    number: u16,
+    purpose: &'static str,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Queues {
+    /// Binds a free pair of queues and starts a thread for each.
+    pub(super) fn start(
+        settings: &Settings<'_>,
+        rules: &Arc<ArcSwap<Ruleset>>,
+        events: &EventSender,
+    ) -> anyhow::Result<Self> {
+        let (sockets, mut warnings) = bind_free_pair(settings.queue)?;
+        let (failed, failures) = mpsc::unbounded_channel();
+        let mut threads = Vec::new();
+        for (purpose, socket) in PURPOSES.into_iter().zip(sockets) {
+            let number = socket.number();
+            let handle = socket.handle().context("cannot duplicate a queue's socket")?;
+            let counters = Arc::new(Counters::default());
+            let stop = Arc::new(AtomicBool::new(false));
+            let worker = Worker {
+                queue: socket,
+                rules: Arc::clone(rules),
+                injector: Injector::open(settings.mark).context("cannot open a raw socket")?,
+                destroyer: destroyer(&mut warnings),
+                answer_path: settings.answer_path,
+                events: events.clone(),
+                counters: Arc::clone(&counters),
+                stop: Arc::clone(&stop),
+            };
+            let failed = failed.clone();
+            let serve = move || {
+                if let Err(errno) = worker.run() {
+                    let error = anyhow::Error::new(errno);
+                    let error = error.context(format!("queue {number} ({purpose}) failed"));
+                    // Nobody listens only while the daemon is ending anyway.
+                    let _ending = failed.send(error);
+                }
+            };
+            let thread = thread::Builder::new()
+                .name(format!("queue-{purpose}"))
+                .spawn(serve)
+                .context("cannot start a queue's thread")?;
+            threads.push(QueueThread { handle, number, purpose, counters, stop, thread });
+        }
+        warnings.dedup();
+        Ok(Self { threads, failures, warnings })
+    }
+
+    /// The queues' numbers: DNS, connections.
+    pub(super) fn numbers(&self) -> [u16; 2] {
+        [self.threads[0].number, self.threads[1].number]
+    }
+
+    /// Waits for a queue to fail.
+    pub(super) async fn failure(&mut self) -> anyhow::Error {
+        match self.failures.recv().await {
+            Some(error) => error,
+            // The sender lives in the threads; without a failure they outlive this call.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Lets what is queued be decided, then ends the threads. The jumps are gone by now.
+    pub(super) async fn stop(self) {
+        let waited = DRAIN.as_millis() / 10;
+        for _ in 0..waited {
+            let waiting = |it: &QueueThread| {
+                queue::occupancy(it.number).is_some_and(|queue| queue.waiting > 0)
+            };
+            if !self.threads.iter().any(waiting) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for it in self.threads {
+            it.stop.store(true, Ordering::Relaxed);
+            if let Err(errno) = it.handle.nudge() {
+                log::warn!("cannot wake the thread of queue {}: {errno}", it.number);
+            }
+            if it.thread.join().is_err() {
+                log::error!("the thread of queue {} panicked", it.number);
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Vec<QueueStatus> {
+        let status = |it: &QueueThread| {
+            let unseen = queue::occupancy(it.number).map_or(0, |queue| {
+                u64::from(queue.queue_dropped) + u64::from(queue.user_dropped)
+            });
+            QueueStatus {
+                purpose: it.purpose.to_owned(),
+                number: it.number,
+                passed_unseen: unseen,
+                counters: it.counters.values(),
+            }
+        };
+        self.threads.iter().map(status).collect()
+    }
+}
+
+/// Binds the configured pair of numbers or, where another program has one of them, the next free
+/// pair.
+fn bind_free_pair(settings: &QueueSettings) -> anyhow::Result<(Vec<QueueSocket>, Vec<String>)> {
+    let mut taken = None;
+    for pair in 0..OTHER_PAIRS {
+        let first = settings.first.saturating_add(pair * 2);
+        match bind_pair(first, settings) {
+            Ok(sockets) => {
+                let warning = taken.map(|error| format!("{error}; queues {first} and up are used"));
+                return Ok((sockets, warning.into_iter().collect()));
+            }
+            Err(error @ QueueError::Taken(_)) => taken = taken.or(Some(error)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let first = settings.first;
+    Err(taken.map_or_else(|| anyhow::anyhow!("no queue"), Into::into))
+        .context(format!("no free pair of queues from {first} up; set another [queue] first"))
+}
+
+fn bind_pair(first: u16, settings: &QueueSettings) -> Result<Vec<QueueSocket>, QueueError> {
+    let bytes = usize::try_from(settings.receive_buffer_bytes).unwrap_or(usize::MAX);
+    (0..)
+        .zip(COPY_RANGES)
+        .map(|(offset, copy_range)| {
+            let number = first + offset;
+            let length = settings.length;
+            QueueSocket::bind(QueueParameters { number, copy_range, length }, bytes)
+        })
+        .collect()
+}
+
+fn destroyer(warnings: &mut Vec<String>) -> Option<SocketDestroyer> {
+    let consequence = "apps learn of a blocked connection by a forged reset, and servers are left \
+                       to time out";
+    match SocketDestroyer::open() {
+        Ok(destroyer) => match destroyer.probe() {
+            Ok(()) => return Some(destroyer),
+            Err(error) => warnings.push(format!("{error}: {consequence}")),
+        },
+        Err(error) => {
+            warnings.push(format!("cannot open the kernel's socket diagnosis ({error}): {consequence}"));
+        }
+    }
+    None
+}

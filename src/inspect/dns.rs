@@ -1,0 +1,46 @@
+//! DNS queries, by themselves and in a datagram.
+
+use super::{Context, Inspection, Reading, Sighting};
+use crate::act::{Act, DnsRefusal, dns_answer, segment};
+use crate::decide::{Evidence, Outcome};
+use crate::parse::dns::Query;
+
+/// Decides on every question of a query; one that is blocked speaks for all, since they share
+/// one answer.
+pub(super) fn judge(context: &Context<'_>, query: &Query<'_>) -> Option<Sighting> {
+    let mut first = None;
+    for question in query.questions() {
+        let evidence = Evidence::Question { name: &question.name, qtype: question.qtype };
+        let verdict = context.decide(evidence);
+        let refused = matches!(verdict.1, Outcome::Blocked | Outcome::WouldBlock);
+        if refused || first.is_none() {
+            first = Some(context.sighting(evidence, verdict));
+        }
+        if refused {
+            break;
+        }
+    }
+    first
+}
+
+/// A UDP datagram to port 53.
+pub(super) fn datagram(context: &Context<'_>, payload: &[u8], out: &mut [u8]) -> Inspection {
+    let Ok(query) = Query::parse(payload) else {
+        return Inspection::pass(Reading::Malformed);
+    };
+    let sighting = judge(context, &query);
+    let blocked = sighting.as_ref().is_some_and(|it| it.outcome == Outcome::Blocked);
+    let act = if blocked { refuse(context, &query, out) } else { Act::Pass };
+    Inspection { act, reading: Reading::Understood, sighting }
+}
+
+fn refuse(context: &Context<'_>, query: &Query<'_>, out: &mut [u8]) -> Act {
+    let settings = &context.ruleset.dns;
+    if settings.answer == DnsRefusal::Drop {
+        return Act::Vanish;
+    }
+    let length = segment::udp_reply(&context.flow, out, |body| {
+        dns_answer::write(query, settings.answer, settings.ttl_secs, body)
+    });
+    length.map_or(Act::Vanish, |length| Act::Answer { flow: context.flow, length })
+}

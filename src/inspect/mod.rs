@@ -1,0 +1,205 @@
+//! Steps 2 to 4 of a packet's way in one pure call: bytes → facts → decision → what to do.
+//!
+//! The daemon's queue threads, offline replay and the fuzz targets all run this very code.
+
+mod connection;
+mod dns;
+mod dns_stream;
+
+use std::sync::Arc;
+
+use crate::act::Act;
+use crate::config::{ConnectionSettings, DnsSettings};
+use crate::decide::{
+    Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Policy, Protocol, Uid, UnixSeconds,
+};
+use crate::parse::{DomainName, ip, tcp, udp};
+use dns_stream::DnsStream;
+
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const DNS_PORT: u16 = 53;
+/// DNS-over-TCP connections looked at side by side. A phone has one or two.
+const DNS_STREAMS: usize = 64;
+/// Refused connections whose retransmissions are still recognised.
+const REFUSED_CONNECTIONS: usize = 256;
+
+/// Everything that a reload swaps at once.
+#[derive(Debug)]
+pub struct Ruleset {
+    /// Who may talk to whom.
+    pub policy: Policy,
+    /// How blocked questions are answered.
+    pub dns: DnsSettings,
+    /// How blocked connections end.
+    pub connections: ConnectionSettings,
+    /// TCP ports, in order, whose first payload is looked at for a name.
+    pub named_ports: Vec<u16>,
+}
+
+impl Ruleset {
+    fn name_follows(&self, port: u16) -> bool {
+        self.named_ports.binary_search(&port).is_ok()
+    }
+}
+
+/// What was seen in a packet and what was decided about it.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// The flow of the packet.
+    pub flow: FlowKey,
+    /// The socket's owner, where the kernel told it.
+    pub uid: Option<Uid>,
+    /// Where the name stood.
+    pub kind: SightingKind,
+    /// The name; the root where there is none.
+    pub name: DomainName,
+    /// What the policy said.
+    pub decision: Decision,
+    /// What became of the packet.
+    pub outcome: Outcome,
+}
+
+/// [`Evidence`] without the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SightingKind {
+    /// A DNS question for this record type.
+    Question(u16),
+    /// A TLS server name.
+    Sni,
+    /// An HTTP host.
+    Host,
+    /// A ClientHello or request without a name.
+    Unnamed,
+    /// A TCP SYN.
+    Syn,
+}
+
+/// How far the look into a packet got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// There was something to decide on, or nothing was expected.
+    Understood,
+    /// The bytes are not what the ports say; the packet passes.
+    Malformed,
+    /// The name would stand in a later segment; the packet passes.
+    Incomplete,
+}
+
+/// The answer of [`Inspector::inspect`].
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What to do with the packet.
+    pub act: Act,
+    /// How far the look got.
+    pub reading: Reading,
+    /// What to record, if anything.
+    pub sighting: Option<Sighting>,
+}
+
+impl Inspection {
+    const fn pass(reading: Reading) -> Self {
+        Self { act: Act::Pass, reading, sighting: None }
+    }
+
+    const fn act(act: Act) -> Self {
+        Self { act, reading: Reading::Understood, sighting: None }
+    }
+}
+
+/// What stays the same while one packet is looked at.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    flow: FlowKey,
+    uid: Option<Uid>,
+    now: UnixSeconds,
+    ruleset: &'a Arc<Ruleset>,
+}
+
+impl Context<'_> {
+    fn decide(&self, evidence: Evidence<'_>) -> (Decision, Outcome) {
+        let facts = Facts { flow: self.flow, uid: self.uid, evidence };
+        let decision = self.ruleset.policy.decide(&facts, self.now);
+        (decision, self.ruleset.policy.outcome(&decision))
+    }
+
+    fn sighting(
+        &self,
+        evidence: Evidence<'_>,
+        (decision, outcome): (Decision, Outcome),
+    ) -> Sighting {
+        let kind = match evidence {
+            Evidence::Question { qtype, .. } => SightingKind::Question(qtype),
+            Evidence::Sni(_) => SightingKind::Sni,
+            Evidence::Host(_) => SightingKind::Host,
+            Evidence::Unnamed => SightingKind::Unnamed,
+            Evidence::Syn { .. } => SightingKind::Syn,
+        };
+        let name = evidence.name().cloned().unwrap_or_else(DomainName::root);
+        Sighting { flow: self.flow, uid: self.uid, kind, name, decision, outcome }
+    }
+}
+
+/// Looks into the packets of one queue. Keeps what must be remembered from one packet of a flow
+/// to the next, in bounded tables that are made once.
+#[derive(Debug)]
+pub struct Inspector {
+    dns_streams: FlowTable<DnsStream>,
+    refused: FlowTable<()>,
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Self {
+            dns_streams: FlowTable::new(DNS_STREAMS),
+            refused: FlowTable::new(REFUSED_CONNECTIONS),
+        }
+    }
+}
+
+impl Inspector {
+    /// Looks into one outgoing IP packet (perhaps cut short) and says what to do. Bytes to
+    /// inject are written to `out`; how many is part of the answer.
+    pub fn inspect(
+        &mut self,
+        packet: &[u8],
+        uid: Option<Uid>,
+        now: UnixSeconds,
+        ruleset: &Arc<Ruleset>,
+        out: &mut [u8],
+    ) -> Inspection {
+        let malformed = Inspection::pass(Reading::Malformed);
+        let Ok(ip) = ip::parse(packet) else { return malformed };
+        let context = |protocol, source_port, destination_port| Context {
+            flow: FlowKey {
+                protocol,
+                local: (ip.source, source_port).into(),
+                remote: (ip.destination, destination_port).into(),
+            },
+            uid,
+            now,
+            ruleset,
+        };
+        match ip.protocol {
+            IPPROTO_UDP => {
+                let Ok(datagram) = udp::parse(ip.payload) else { return malformed };
+                if datagram.destination_port != DNS_PORT {
+                    return Inspection::pass(Reading::Understood);
+                }
+                let context = context(Protocol::Udp, datagram.source_port, DNS_PORT);
+                dns::datagram(&context, datagram.payload, out)
+            }
+            IPPROTO_TCP => {
+                let Ok(segment) = tcp::parse(ip.payload) else { return malformed };
+                let context =
+                    context(Protocol::Tcp, segment.source_port, segment.destination_port);
+                if segment.destination_port == DNS_PORT {
+                    dns_stream::segment(&mut self.dns_streams, &context, &segment, out)
+                } else {
+                    connection::segment(&mut self.refused, &context, &segment, out)
+                }
+            }
+            _ => malformed,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Counters of what happened to packets. One thread writes each set, anybody may read it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::act::Act;
+use crate::inspect::{Inspection, Reading};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Live counters of one queue thread.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: AtomicU64,)+ }
+
+        /// The counters at one point in time.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        pub struct CounterValues { $($(#[$doc])* pub $name: u64,)+ }
+
+        impl Counters {
+            /// Reads all of them.
+            #[must_use]
+            pub fn values(&self) -> CounterValues {
+                CounterValues { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+
+        impl std::ops::AddAssign for CounterValues {
+            fn add_assign(&mut self, other: Self) { $(self.$name += other.$name;)+ }
+        }
+    };
+}
+
+counters! {
+    /// Packets taken from the queue.
+    packets,
+    /// Packets that passed.
+    passed,
+    /// Packets dropped without a word.
+    dropped,
+    /// Packets dropped and answered with a forged packet.
+    answered,
+    /// Packets dropped and their connection ended.
+    severed,
+    /// Packets that were not what their ports say; they passed.
+    malformed,
+    /// Packets whose name would stand in a later segment; they passed.
+    incomplete,
+    /// Connections that the kernel would not end; the app got a forged reset instead.
+    destroy_failed,
+    /// Forged packets that could not be sent.
+    inject_failed,
+    /// Verdicts that the kernel did not take (the packet was gone already).
+    verdict_failed,
+    /// Sightings that were not recorded because the recorder was behind.
+    unrecorded,
+}
+
+/// Adds one. Only the owning thread writes, so that no locked instruction is needed.
+pub fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// Counts what an inspection came to.
+    pub fn inspected(&self, inspection: &Inspection) {
+        count(&self.packets);
+        count(match inspection.act {
+            Act::Pass => &self.passed,
+            Act::Vanish => &self.dropped,
+            Act::Answer { .. } => &self.answered,
+            Act::Sever { .. } => &self.severed,
+        });
+        match inspection.reading {
+            Reading::Understood => {}
+            Reading::Malformed => count(&self.malformed),
+            Reading::Incomplete => count(&self.incomplete),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Step 5 of a packet's way: what was seen and decided, for counters and the log. Never blocks
+//! the packet path.
+
+mod counters;
+mod event;
+mod log;
+mod sighted;
+
+pub use counters::{CounterValues, Counters, count};
+pub use event::{Event, EventReceiver, EventSender, channel};
+pub use log::{Log, LogPosition, run};
+pub use sighted::{EvidenceKind, Record};

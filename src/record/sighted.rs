@@ -1,0 +1,118 @@
+//! A sighting told in full: what the log shows and later keeps.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Event;
+use crate::apps::Packages;
+use crate::decide::{Outcome, Protocol};
+use crate::inspect::SightingKind;
+
+/// Where a name stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EvidenceKind {
+    /// A DNS question.
+    Dns,
+    /// The server name of a TLS ClientHello.
+    Sni,
+    /// The host of an HTTP request.
+    Host,
+    /// A ClientHello or request that names no host.
+    Unnamed,
+    /// The first packet of a TCP connection.
+    Syn,
+}
+
+/// One line of the log. Absent fields are unknown, never guessed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counts up from 1 while the daemon runs.
+    pub number: u64,
+    /// Wall-clock time in milliseconds since 1970-01-01 UTC.
+    pub unix_millis: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// Where the name stood.
+    pub evidence: EvidenceKind,
+    /// The record type asked for, by its IANA mnemonic or as `TYPE123` (RFC 3597 section 5).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub qtype: Option<String>,
+    /// The app, by package name, or what else the user id stands for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<String>,
+    /// The user id of the socket.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uid: Option<u32>,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The phone's end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Why, in words.
+    pub reason: String,
+    /// The catalogue entry or rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub entry: Option<String>,
+    /// Who runs the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<String>,
+    /// The part of the phone's software it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub system: Option<String>,
+    /// Where it is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub region: Option<String>,
+    /// What blocking it may break.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub breaks: Option<String>,
+}
+
+impl Record {
+    /// Tells `event` in full. The log gives it its number.
+    #[must_use]
+    pub fn new(event: &Event, packages: &Packages) -> Self {
+        let sighting = &event.sighting;
+        let explanation = event.ruleset.policy.explain(&sighting.decision);
+        let endpoint = explanation.endpoint;
+        let (evidence, qtype) = match sighting.kind {
+            SightingKind::Question(qtype) => (EvidenceKind::Dns, Some(qtype_name(qtype))),
+            SightingKind::Sni => (EvidenceKind::Sni, None),
+            SightingKind::Host => (EvidenceKind::Host, None),
+            SightingKind::Unnamed => (EvidenceKind::Unnamed, None),
+            SightingKind::Syn => (EvidenceKind::Syn, None),
+        };
+        Self {
+            number: 0,
+            unix_millis: event.unix_millis,
+            outcome: sighting.outcome,
+            name: (!sighting.name.is_root()).then(|| sighting.name.to_string()),
+            evidence,
+            qtype,
+            app: sighting.uid.map(|uid| packages.label(uid)),
+            uid: sighting.uid.map(|uid| uid.0),
+            protocol: sighting.flow.protocol,
+            local: sighting.flow.local,
+            remote: sighting.flow.remote,
+            reason: explanation.reason.clone(),
+            entry: explanation.entry.clone(),
+            owner: endpoint.map(|it| it.owner.to_string()),
+            system: endpoint.map(|it| it.system.to_string()),
+            region: endpoint.map(|it| it.region.to_string()),
+            breaks: endpoint.map(|it| it.breaks.to_string()),
+        }
+    }
+}
+
+/// The mnemonic of a record type as hickory knows it, else RFC 3597's `TYPE123`.
+fn qtype_name(qtype: u16) -> String {
+    match hickory_proto::rr::RecordType::from(qtype) {
+        hickory_proto::rr::RecordType::Unknown(code) => format!("TYPE{code}"),
+        known => known.to_string(),
+    }
+}
