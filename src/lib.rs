@@ -4,4 +4,5 @@ pub mod act;
 pub mod catalogue;
 pub mod config;
 pub mod decide;
+pub mod firewall;
 pub mod parse;
