@@ -1,0 +1,404 @@
+//! Puts a [`Plan`] into the kernel, checks that it is there, and takes it out again.
+//!
+//! One `iptables-restore --noflush` batch per family and table: the kernel swaps the table in
+//! one step, so there is no moment with half of the rules, and the lock is held for
+//! milliseconds (netd gives up on its own commands after 5 s).
+
+use super::iptables::{CommandError, Iptables};
+use super::plan::{CHAIN_PREFIX, Family, Plan, Table, WantedChain, deletion};
+use super::saved::{Defect, SavedTable, mark_conflicts};
+
+/// Why the firewall is not as wanted. One variant per step.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A table could not be listed.
+    #[error("cannot list the {family} {table} table: {source}")]
+    List {
+        /// Which family.
+        family: Family,
+        /// Which table.
+        table: Table,
+        /// The cause.
+        source: CommandError,
+    },
+    /// A chain could not be installed.
+    #[error("cannot install {family} chain {chain}: {source}{}", also(.undo))]
+    Install {
+        /// Which family.
+        family: Family,
+        /// Our chain.
+        chain: &'static str,
+        /// The cause.
+        source: CommandError,
+        /// What could not be taken back of what had been installed before.
+        undo: Vec<Self>,
+    },
+    /// A chain was installed without complaint, and yet is not there as wanted.
+    #[error("{family} chain {chain} is not as installed: {}{}", list(.defects), also(.undo))]
+    NotAsInstalled {
+        /// Which family.
+        family: Family,
+        /// Our chain.
+        chain: &'static str,
+        /// What is wrong.
+        defects: Vec<Defect>,
+        /// What could not be taken back.
+        undo: Vec<Self>,
+    },
+    /// A chain could not be read back.
+    #[error("cannot read {family} chain {chain} back: {source}{}", also(.undo))]
+    ReadBack {
+        /// Which family.
+        family: Family,
+        /// Our chain.
+        chain: &'static str,
+        /// The cause.
+        source: CommandError,
+        /// What could not be taken back.
+        undo: Vec<Self>,
+    },
+    /// A jump to a chain of ours could not be deleted.
+    #[error("cannot delete `{jump}` from the {family} {table} table: {source}")]
+    DeleteJump {
+        /// Which family.
+        family: Family,
+        /// Which table.
+        table: Table,
+        /// The jump as printed.
+        jump: String,
+        /// The cause.
+        source: CommandError,
+    },
+    /// A chain of ours could not be deleted.
+    #[error("cannot delete {family} chain {chain}: {source}")]
+    DeleteChain {
+        /// Which family.
+        family: Family,
+        /// Our chain.
+        chain: String,
+        /// The cause.
+        source: CommandError,
+    },
+    /// The rules could not be saved as text.
+    #[error("cannot save the {family} rules: {source}")]
+    Save {
+        /// Which family.
+        family: Family,
+        /// The cause.
+        source: CommandError,
+    },
+}
+
+/// What was left undone although the plan holds otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Warning {
+    /// The kernel or the system has no IPv6 tables.
+    #[error("IPv6 is not filtered: {0}")]
+    NoIpv6(CommandError),
+}
+
+/// A plan in force.
+#[derive(Debug)]
+#[must_use = "the warnings are for the user"]
+pub struct Applied {
+    /// The families filtered.
+    pub families: Vec<Family>,
+    /// What is left undone, for the user.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that is not as the plan wants it, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{family} {table}: {defect}")]
+pub struct Finding {
+    /// Which family.
+    pub family: Family,
+    /// Which table.
+    pub table: Table,
+    /// What is wrong.
+    pub defect: Defect,
+}
+
+impl Iptables {
+    /// Makes the tables as `plan` wants them and reads them back. May be repeated, and starts
+    /// over whatever a killed daemon left.
+    ///
+    /// # Errors
+    /// The first step that failed; everything installed by then has been removed again.
+    pub fn apply(&self, plan: &Plan) -> Result<Applied, Error> {
+        let mut applied = Applied {
+            families: Vec::new(),
+            warnings: Vec::new(),
+        };
+        for &family in plan.families() {
+            if family == Family::V6
+                && let Some(warning) = self.missing_ipv6()
+            {
+                applied.warnings.push(warning);
+                continue;
+            }
+            applied.families.push(family);
+            for chain in plan.chains(family) {
+                self.install(family, &chain)
+                    .map_err(|error| error.undone(|| self.remove_from(&applied.families)))?;
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Installs one chain and reads it back.
+    fn install(&self, family: Family, wanted: &WantedChain) -> Result<(), Error> {
+        let (table, chain) = (wanted.table, wanted.name);
+        let mut outcome = self.replace(family, wanted);
+        if matches!(&outcome, Err(Error::Install { source, .. }) if source.is_refusal()) {
+            // Somebody may have deleted a jump between the listing and the batch.
+            outcome = self.replace(family, wanted);
+        }
+        outcome?;
+        let text = self.list(family, table).map_err(|source| {
+            let undo = Vec::new();
+            Error::ReadBack {
+                family,
+                chain,
+                source,
+                undo,
+            }
+        })?;
+        let defects = SavedTable::new(&text).defects(wanted);
+        if defects.is_empty() {
+            return Ok(());
+        }
+        Err(Error::NotAsInstalled {
+            family,
+            chain,
+            defects,
+            undo: Vec::new(),
+        })
+    }
+
+    fn replace(&self, family: Family, wanted: &WantedChain) -> Result<(), Error> {
+        let (table, chain) = (wanted.table, wanted.name);
+        let text = self.list(family, table);
+        let text = text.map_err(|source| Error::List {
+            family,
+            table,
+            source,
+        })?;
+        let stale = SavedTable::new(&text).jumps_to(chain);
+        self.restore(family, &wanted.batch(&stale))
+            .map_err(|source| {
+                let undo = Vec::new();
+                Error::Install {
+                    family,
+                    chain,
+                    source,
+                    undo,
+                }
+            })
+    }
+
+    /// Why there is no IPv6 here, if there is none.
+    fn missing_ipv6(&self) -> Option<Warning> {
+        match self.list(Family::V6, Table::Raw) {
+            Err(error @ (CommandError::Refused { .. } | CommandError::Start { .. })) => {
+                Some(Warning::NoIpv6(error))
+            }
+            // A held lock or a lack of rights says nothing about IPv6: let it fail.
+            _ => None,
+        }
+    }
+
+    /// Everything that is not as `plan` wants it; empty when all is well.
+    ///
+    /// # Errors
+    /// A table cannot be listed.
+    pub fn verify(&self, plan: &Plan) -> Result<Vec<Finding>, Error> {
+        let mut findings = Vec::new();
+        for &family in plan.families() {
+            if family == Family::V6 && self.missing_ipv6().is_some() {
+                continue;
+            }
+            for wanted in plan.chains(family) {
+                let table = wanted.table;
+                let text = self.list(family, table);
+                let text = text.map_err(|source| Error::List {
+                    family,
+                    table,
+                    source,
+                })?;
+                let defects = SavedTable::new(&text).defects(&wanted).into_iter();
+                findings.extend(defects.map(|defect| Finding {
+                    family,
+                    table,
+                    defect,
+                }));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Removes every chain of ours and every jump to it, in both families, whatever release
+    /// made it. What is not there is not missed. Goes on after an error.
+    ///
+    /// # Errors
+    /// All that went wrong.
+    pub fn remove(&self) -> Result<(), Vec<Error>> {
+        let errors = self.remove_from(&Family::BOTH);
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn remove_from(&self, families: &[Family]) -> Vec<Error> {
+        let places = families
+            .iter()
+            .flat_map(|&family| Table::ALL.map(|table| (family, table)));
+        places
+            .flat_map(|(family, table)| self.remove_prefixed(family, table, CHAIN_PREFIX))
+            .collect()
+    }
+
+    /// Removes the chains of one table whose names start with `prefix`: jumps first.
+    pub(super) fn remove_prefixed(
+        &self,
+        family: Family,
+        table: Table,
+        prefix: &str,
+    ) -> Vec<Error> {
+        let text = match self.list(family, table) {
+            Ok(text) => text,
+            // No such table, no such family: nothing of ours can be there.
+            Err(CommandError::Refused { .. }) => return Vec::new(),
+            Err(CommandError::Start { .. }) if family == Family::V6 => return Vec::new(),
+            Err(source) => {
+                return vec![Error::List {
+                    family,
+                    table,
+                    source,
+                }];
+            }
+        };
+        let saved = SavedTable::new(&text);
+        let chains: Vec<_> = saved
+            .own_chains()
+            .into_iter()
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        if chains.is_empty() {
+            return Vec::new();
+        }
+        let jumps: Vec<_> = chains
+            .iter()
+            .flat_map(|chain| saved.jumps_to(chain))
+            .collect();
+        match self.restore(family, &removal(table, &jumps, &chains)) {
+            Ok(()) => Vec::new(),
+            // One line that the kernel refuses must not keep the others.
+            Err(error) if error.is_refusal() => {
+                self.remove_singly(family, table, &jumps, &chains)
+            }
+            Err(source) => {
+                vec![Error::DeleteChain {
+                    family,
+                    chain: chains.join(", "),
+                    source,
+                }]
+            }
+        }
+    }
+
+    fn remove_singly(
+        &self,
+        family: Family,
+        table: Table,
+        jumps: &[String],
+        chains: &[&str],
+    ) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for jump in jumps {
+            let batch = removal(table, std::slice::from_ref(jump), &[]);
+            if let Err(source) = self.restore(family, &batch) {
+                errors.push(Error::DeleteJump {
+                    family,
+                    table,
+                    jump: jump.clone(),
+                    source,
+                });
+            }
+        }
+        // All are emptied before any is deleted: they may jump to one another.
+        for option in ["-F", "-X"] {
+            for chain in chains {
+                if let Err(source) = self.edit(family, table, &[option, chain]) {
+                    errors.push(Error::DeleteChain {
+                        family,
+                        chain: (*chain).to_owned(),
+                        source,
+                    });
+                }
+            }
+        }
+        errors
+    }
+
+    /// The rules of others that use a bit of `mark`, as printed.
+    ///
+    /// # Errors
+    /// The IPv4 rules cannot be saved; IPv6 is passed over where there is none.
+    pub fn mark_conflicts(&self, mark: u32) -> Result<Vec<String>, Error> {
+        let mut conflicts = Vec::new();
+        for family in Family::BOTH {
+            match self.save(family) {
+                Ok(text) => conflicts.extend(mark_conflicts(&text, mark)),
+                Err(_) if family == Family::V6 => {}
+                Err(source) => return Err(Error::Save { family, source }),
+            }
+        }
+        Ok(conflicts)
+    }
+}
+
+impl Error {
+    /// Calls `remove` and notes what it could not remove.
+    fn undone(mut self, remove: impl FnOnce() -> Vec<Self>) -> Self {
+        let failed = remove();
+        match &mut self {
+            Self::Install { undo, .. }
+            | Self::NotAsInstalled { undo, .. }
+            | Self::ReadBack { undo, .. } => *undo = failed,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// The batch that deletes `jumps` and `chains`.
+fn removal(table: Table, jumps: &[String], chains: &[&str]) -> String {
+    let mut text = format!("*{table}\n");
+    for jump in jumps {
+        text.push_str(&deletion(jump));
+    }
+    for option in ["-F", "-X"] {
+        for chain in chains {
+            text.push_str(&format!("{option} {chain}\n"));
+        }
+    }
+    text.push_str("COMMIT\n");
+    text
+}
+
+fn list(defects: &[Defect]) -> String {
+    defects
+        .iter()
+        .map(Defect::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn also(undo: &[Error]) -> String {
+    undo.iter()
+        .map(|error| format!("; and then: {error}"))
+        .collect()
+}

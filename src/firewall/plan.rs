@@ -1,0 +1,253 @@
+//! The wanted chains as text. Pure: the shell ([`super::apply`]) only hands this text over.
+//!
+//! Rules are written in the very form in which `iptables -S` prints them, so that one text serves
+//! as what is asked for and as what is expected when read back.
+
+use super::expression;
+
+/// Bit 27: Android's `Fwmark.h` calls bits 21-28 reserved, and no vendor rule was seen to use it.
+pub const DEFAULT_MARK: u32 = 0x0800_0000;
+/// Our chain on the way out.
+pub const CHAIN_OUT: &str = "muzzle_out";
+/// Our chain on the way in.
+pub const CHAIN_IN: &str = "muzzle_in";
+/// Every chain whose name starts so is ours, whatever release made it.
+pub const CHAIN_PREFIX: &str = "muzzle_";
+
+/// An address family; each has its own program and its own tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4, `iptables`.
+    V4,
+    /// IPv6, `ip6tables`.
+    V6,
+}
+
+impl Family {
+    /// Both, in the order in which they are applied.
+    pub const BOTH: [Self; 2] = [Self::V4, Self::V6];
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// A netfilter table that holds a chain of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Table {
+    /// Before connection tracking; netd never touches its OUTPUT.
+    Raw,
+    /// netd never touches its PREROUTING.
+    Mangle,
+}
+
+impl Table {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Raw, Self::Mangle];
+
+    /// The name that `iptables -t` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Mangle => "mangle",
+        }
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// Which packets go to which queue, and what this kernel can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The mark that forged packets carry; exactly one bit.
+    pub mark: u32,
+    /// Queue of UDP and TCP port 53.
+    pub dns_queue: u16,
+    /// Queue of TCP SYNs, TLS ClientHellos and HTTP requests.
+    pub connection_queue: u16,
+    /// Queue of DNS answers; none: answers are not looked at.
+    pub answers_queue: Option<u16>,
+    /// Ports on which a TLS ClientHello is looked for.
+    pub tls_ports: Vec<u16>,
+    /// Ports on which an HTTP/1.x request is looked for.
+    pub http_ports: Vec<u16>,
+    /// The CT target exists: forged packets are kept out of connection tracking.
+    pub notrack: bool,
+    /// The conntrack match exists: only answers to the phone's own queries are queued.
+    pub conntrack: bool,
+    /// The mangle table exists: [`CHAIN_IN`] is made.
+    pub inbound: bool,
+    /// IPv6 is filtered too.
+    pub ipv6: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            mark: DEFAULT_MARK,
+            dns_queue: 5340,
+            connection_queue: 5341,
+            answers_queue: None,
+            tls_ports: vec![443],
+            http_ports: vec![80],
+            notrack: true,
+            conntrack: true,
+            inbound: true,
+            ipv6: true,
+        }
+    }
+}
+
+impl Plan {
+    /// The families the plan covers.
+    pub fn families(&self) -> &'static [Family] {
+        if self.ipv6 {
+            &Family::BOTH
+        } else {
+            &Family::BOTH[..1]
+        }
+    }
+
+    /// The chains wanted in one family, one a table.
+    pub fn chains(&self, family: Family) -> Vec<WantedChain> {
+        let outgoing = WantedChain {
+            table: Table::Raw,
+            hook: "OUTPUT",
+            name: CHAIN_OUT,
+            rules: self.outgoing(family),
+        };
+        let inbound = self.inbound.then(|| WantedChain {
+            table: Table::Mangle,
+            hook: "PREROUTING",
+            name: CHAIN_IN,
+            rules: self.incoming(),
+        });
+        std::iter::once(outgoing).chain(inbound).collect()
+    }
+
+    /// The rules of [`CHAIN_OUT`]. Their order is their meaning: what is forged is dealt with
+    /// first, and NFQUEUE ends a packet's way through the table, so port 53 never reaches the
+    /// SYN rule.
+    fn outgoing(&self, family: Family) -> Vec<String> {
+        let forged = format!("-m mark --mark {0:#x}/{0:#x}", self.mark);
+        let connections = queue(self.connection_queue);
+        let mut rules = vec![format!("! -o lo {forged} -j DROP")];
+        // CT goes on with the next rule, and `-o lo` then takes what is forged out of the chain.
+        let keep = if self.notrack {
+            "CT --notrack"
+        } else {
+            "RETURN"
+        };
+        rules.push(format!("{forged} -j {keep}"));
+        rules.push("-o lo -j RETURN".to_owned());
+        for protocol in ["udp", "tcp"] {
+            let dns = queue(self.dns_queue);
+            rules.push(format!("-p {protocol} -m {protocol} --dport 53 {dns}"));
+        }
+        rules.push(format!(
+            "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN {connections}"
+        ));
+        let hello = expression::client_hello(family);
+        let request = expression::http_request(family);
+        for (ports, expression) in [(&self.tls_ports, hello), (&self.http_ports, request)] {
+            for port in distinct(ports) {
+                rules.push(format!(
+                    "-p tcp -m tcp --dport {port} -m u32 --u32 \"{expression}\" {connections}"
+                ));
+            }
+        }
+        rules
+    }
+
+    /// The rules of [`CHAIN_IN`].
+    fn incoming(&self) -> Vec<String> {
+        let mut rules = vec!["-i lo -j RETURN".to_owned()];
+        if let Some(number) = self.answers_queue {
+            // Established only: what nobody asked for is none of our business.
+            let asked = if self.conntrack {
+                "-m conntrack --ctstate ESTABLISHED "
+            } else {
+                ""
+            };
+            rules.push(format!("-p udp -m udp --sport 53 {asked}{}", queue(number)));
+        }
+        rules
+    }
+}
+
+/// The target that hands a packet to queue `number`, and lets it pass where nobody listens.
+fn queue(number: u16) -> String {
+    format!("-j NFQUEUE --queue-num {number} --queue-bypass")
+}
+
+/// The ports in ascending order, each once: a second rule for a port could never match.
+fn distinct(ports: &[u16]) -> Vec<u16> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// A chain of ours as it should be: its rules, and the one jump that leads to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedChain {
+    /// The table it is in.
+    pub table: Table,
+    /// The builtin chain that jumps to it, first of all its rules.
+    pub hook: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Its rules in order, as `iptables -S` prints them after `-A NAME `.
+    pub rules: Vec<String>,
+}
+
+impl WantedChain {
+    /// The jump as `iptables -S` prints it.
+    pub fn jump(&self) -> String {
+        format!("-A {} -j {}", self.hook, self.name)
+    }
+
+    /// The lines of `iptables -t TABLE -S` that are about this chain.
+    pub fn saved(&self) -> Vec<String> {
+        let rules = self
+            .rules
+            .iter()
+            .map(|rule| format!("-A {} {rule}", self.name));
+        [format!("-N {}", self.name), self.jump()]
+            .into_iter()
+            .chain(rules)
+            .collect()
+    }
+
+    /// The `iptables-restore --noflush` batch that makes the table so, in one step for the
+    /// kernel. `stale` are the jumps found there, as printed: they go, and one comes first.
+    ///
+    /// `:NAME` makes the chain or, where a killed daemon left it, empties it.
+    pub fn batch(&self, stale: &[String]) -> String {
+        let mut text = format!("*{}\n:{} - [0:0]\n", self.table, self.name);
+        for rule in &self.rules {
+            text.push_str(&format!("-A {} {rule}\n", self.name));
+        }
+        for jump in stale {
+            text.push_str(&deletion(jump));
+        }
+        text.push_str(&format!("-I {} 1 -j {}\nCOMMIT\n", self.hook, self.name));
+        text
+    }
+}
+
+/// The line that deletes the rule printed as `line` (`-A CHAIN …`).
+pub(super) fn deletion(line: &str) -> String {
+    format!("-D{}\n", line.strip_prefix("-A").unwrap_or(line))
+}

@@ -1,0 +1,231 @@
+//! What this kernel's netfilter can do, told by installing real rules in a scratch chain that
+//! nothing jumps to. `/proc/net/ip_tables_matches` is no substitute: it lists what is loaded,
+//! not what the program and the kernel agree on.
+
+use super::apply::Error;
+use super::expression;
+use super::iptables::{CommandError, Iptables};
+use super::plan::{DEFAULT_MARK, Family, Plan, Table};
+
+/// Nothing ever jumps to it.
+const SCRATCH: &str = "muzzle_probe";
+
+/// Something the plan may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feature {
+    /// The raw table.
+    RawTable,
+    /// The NFQUEUE target with `--queue-bypass`.
+    Queue,
+    /// The mark match.
+    Mark,
+    /// The u32 match.
+    U32,
+    /// The CT target with `--notrack`.
+    Notrack,
+    /// The mangle table.
+    MangleTable,
+    /// The conntrack match.
+    Conntrack,
+}
+
+impl Feature {
+    /// All, tables before what is tried in them.
+    pub const ALL: [Self; 7] = [
+        Self::RawTable,
+        Self::Queue,
+        Self::Mark,
+        Self::U32,
+        Self::Notrack,
+        Self::MangleTable,
+        Self::Conntrack,
+    ];
+
+    /// The name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RawTable => "raw table",
+            Self::Queue => "NFQUEUE with queue-bypass",
+            Self::Mark => "mark match",
+            Self::U32 => "u32 match",
+            Self::Notrack => "CT --notrack",
+            Self::MangleTable => "mangle table",
+            Self::Conntrack => "conntrack match",
+        }
+    }
+
+    /// Whether a family without it cannot be filtered at all.
+    pub const fn is_required(self) -> bool {
+        matches!(self, Self::RawTable | Self::Queue | Self::Mark)
+    }
+
+    /// What follows where it is missing.
+    pub const fn consequence(self) -> &'static str {
+        match self {
+            Self::RawTable => "there is no place for the rules: the family stays unfiltered",
+            Self::Queue => {
+                "packets cannot be looked at without the risk of holding them up: the family \
+                 stays unfiltered"
+            }
+            Self::Mark => {
+                "forged packets could not be kept off the network: the family stays unfiltered"
+            }
+            Self::U32 => {
+                "server names and HTTP hosts are not seen: only DNS and addresses decide"
+            }
+            Self::Notrack => "forged DNS answers are sent by rewriting the query instead",
+            Self::MangleTable => {
+                "DNS answers are not seen: aliases (CNAME) are not uncovered, and addresses \
+                 have no names"
+            }
+            Self::Conntrack => "every DNS answer is looked at, also one that nobody asked for",
+        }
+    }
+
+    const fn table(self) -> Table {
+        match self {
+            Self::MangleTable | Self::Conntrack => Table::Mangle,
+            _ => Table::Raw,
+        }
+    }
+
+    /// A rule that uses it; none for a table itself.
+    fn rule(self, family: Family) -> Option<String> {
+        let mark = format!("-m mark --mark {DEFAULT_MARK:#x}/{DEFAULT_MARK:#x}");
+        match self {
+            Self::RawTable | Self::MangleTable => None,
+            Self::Queue => Some("-j NFQUEUE --queue-num 0 --queue-bypass".to_owned()),
+            Self::Mark => Some(format!("{mark} -j DROP")),
+            Self::U32 => {
+                let hello = expression::client_hello(family);
+                Some(format!("-p tcp -m u32 --u32 \"{hello}\" -j RETURN"))
+            }
+            Self::Notrack => Some("-j CT --notrack".to_owned()),
+            Self::Conntrack => Some("-m conntrack --ctstate ESTABLISHED -j RETURN".to_owned()),
+        }
+    }
+}
+
+/// What was found of one feature in one family.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Capability {
+    /// Which feature.
+    pub feature: Feature,
+    /// Its name for people.
+    pub name: &'static str,
+    /// Which family.
+    pub family: Family,
+    /// Whether a rule that uses it could be installed.
+    pub present: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// What follows where it is missing.
+    pub consequence: &'static str,
+}
+
+impl Iptables {
+    /// Tries every feature in both families. The scratch chain is removed in every case.
+    ///
+    /// # Errors
+    /// The tables cannot be worked on at all: no permission, the lock is held, or the program
+    /// cannot be started. That says nothing about the kernel.
+    pub fn probe(&self) -> Result<Vec<Capability>, Error> {
+        let mut capabilities = Vec::new();
+        let mut failure = None;
+        'families: for family in Family::BOTH {
+            for feature in Feature::ALL {
+                match self.try_feature(family, feature) {
+                    Ok(capability) => capabilities.push(capability),
+                    Err(error) => {
+                        failure = Some(error);
+                        break 'families;
+                    }
+                }
+            }
+        }
+        for family in Family::BOTH {
+            for table in Table::ALL {
+                let left = self.remove_prefixed(family, table, SCRATCH);
+                failure = failure.or(left.into_iter().next());
+            }
+        }
+        failure.map_or(Ok(capabilities), Err)
+    }
+
+    fn try_feature(&self, family: Family, feature: Feature) -> Result<Capability, Error> {
+        let mut batch = format!("*{}\n:{SCRATCH} - [0:0]\n", feature.table());
+        if let Some(rule) = feature.rule(family) {
+            batch.push_str(&format!("-A {SCRATCH} {rule}\n"));
+        }
+        batch.push_str("COMMIT\n");
+        let error = match self.restore(family, &batch) {
+            Ok(()) => None,
+            Err(error @ CommandError::Refused { .. }) => Some(error.to_string()),
+            Err(error @ CommandError::Start { .. }) if family == Family::V6 => {
+                Some(error.to_string())
+            }
+            Err(source) => {
+                return Err(Error::Install {
+                    family,
+                    chain: SCRATCH,
+                    source,
+                    undo: Vec::new(),
+                });
+            }
+        };
+        Ok(Capability {
+            feature,
+            name: feature.name(),
+            family,
+            present: error.is_none(),
+            error,
+            consequence: feature.consequence(),
+        })
+    }
+}
+
+/// A required feature is missing in IPv4: there is no use in starting.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this kernel cannot be filtered: no {name} ({error})")]
+pub struct Unusable {
+    /// Which feature, for people.
+    pub name: &'static str,
+    /// What was answered when it was tried.
+    pub error: String,
+}
+
+impl Plan {
+    /// The plan cut down to what was found.
+    ///
+    /// # Errors
+    /// IPv4 lacks something required.
+    pub fn fitted(mut self, capabilities: &[Capability]) -> Result<Self, Unusable> {
+        let missing = |family| {
+            let lacking = move |found: &&Capability| found.family == family && !found.present;
+            capabilities.iter().filter(lacking)
+        };
+        if let Some(lack) = missing(Family::V4).find(|found| found.feature.is_required()) {
+            let error = lack.error.clone().unwrap_or_default();
+            return Err(Unusable {
+                name: lack.name,
+                error,
+            });
+        }
+        self.ipv6 &= !missing(Family::V6).any(|found| found.feature.is_required());
+        let families = self.families();
+        let lacks = |feature| {
+            families
+                .iter()
+                .any(|&family| missing(family).any(|found| found.feature == feature))
+        };
+        self.notrack &= !lacks(Feature::Notrack);
+        self.conntrack &= !lacks(Feature::Conntrack);
+        self.inbound &= !lacks(Feature::MangleTable);
+        if lacks(Feature::U32) {
+            self.tls_ports.clear();
+            self.http_ports.clear();
+        }
+        Ok(self)
+    }
+}
