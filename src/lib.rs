@@ -1,7 +1,9 @@
 //! Muzzle: the life of one packet.
 
 pub mod act;
+pub mod apps;
 pub mod catalogue;
+
 pub mod config;
 pub mod decide;
 pub mod parse;
