@@ -1,6 +1,10 @@
 //! The catalogue: what is known about each endpoint, with sources. `config/catalogue/*.toml` is
 //! compiled into the binary; a directory of the user's own can replace it.
 
+pub mod preset;
+
+pub use preset::Preset;
+
 use ipnet::IpNet;
 
 use crate::decide::Action;

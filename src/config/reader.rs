@@ -1,51 +1,24 @@
 //! Reads TOML key by key and collects every problem with its line, instead of stopping at the
 //! first: a user who edits a file over a phone's terminal gets the whole list at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
-/// One thing wrong with a file, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The file as the user named it.
-    pub file: String,
-    /// Line, counted from 1.
-    pub line: usize,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
+use super::problems::{Found, Kind, with_lines};
+pub use super::problems::{Problem, Problems};
 
-impl fmt::Display for Problem {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}: {}", self.file, self.line, self.message)
-    }
-}
-
-/// Every problem of the files read together. Never empty where it is returned as an error.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(pub Vec<Problem>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            if index > 0 {
-                out.write_str("\n")?;
-            }
-            write!(out, "{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-/// A file being read: its name, its text, and the problems found so far.
+/// A file being read: its text, the problems found so far and the keys that were asked for.
 #[derive(Debug)]
 pub struct Source<'a> {
     file: &'a str,
     text: &'a str,
-    problems: Problems,
+    found: Vec<Found>,
+    /// Whole key → whether it was written anywhere.
+    keys: BTreeMap<String, bool>,
 }
 
 impl<'a> Source<'a> {
@@ -54,55 +27,66 @@ impl<'a> Source<'a> {
     /// # Errors
     /// Every problem: of the TOML itself, of unknown keys, and those that `read` reported.
     pub fn read<T>(
-        file: &str,
-        text: &str,
+        file: &'a str,
+        text: &'a str,
         read: impl FnOnce(&mut Section<'_, '_, '_>) -> T,
     ) -> Result<T, Problems> {
+        let (value, source) = Self::read_all(file, text, read);
+        if source.found.is_empty() {
+            Ok(value)
+        } else {
+            Err(with_lines(source.file, source.text, source.found))
+        }
+    }
+
+    /// The keys that `read` asks for and `text` never writes: how a test proves that a shipped
+    /// file shows every key there is.
+    pub fn keys_not_written<T>(
+        text: &'a str,
+        read: impl FnOnce(&mut Section<'_, '_, '_>) -> T,
+    ) -> Vec<String> {
+        let (_, source) = Self::read_all("", text, read);
+        let absent = source.keys.into_iter().filter(|(_, written)| !written);
+        absent.map(|(key, _)| key).collect()
+    }
+
+    fn read_all<T>(
+        file: &'a str,
+        text: &'a str,
+        read: impl FnOnce(&mut Section<'_, '_, '_>) -> T,
+    ) -> (T, Self) {
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut source = Source {
+        let mut source = Self {
             file,
             text,
-            problems: Problems::default(),
+            found: Vec::new(),
+            keys: BTreeMap::new(),
         };
         for error in errors {
-            let offset = error.span().map_or(0, |span| span.start);
-            source.report(
-                offset,
-                format!("this is not TOML: {}", error.message().trim()),
-            );
+            source.found.push(Found {
+                at: error.span().map_or(0, |span| span.start),
+                kind: Kind::Syntax,
+                message: format!("this is not TOML: {}", error.message().trim()),
+            });
         }
         let mut section = Section {
             source: &mut source,
             table: table.into_inner(),
             path: String::new(),
             at: 0,
+            asked: Vec::new(),
         };
         let value = read(&mut section);
         section.finish();
-        if source.problems.0.is_empty() {
-            Ok(value)
-        } else {
-            Err(source.into_problems())
-        }
+        (value, source)
     }
 
-    fn report(&mut self, offset: usize, message: String) {
-        let before = self
-            .text
-            .as_bytes()
-            .get(..offset)
-            .unwrap_or(self.text.as_bytes());
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        self.problems.0.push(Problem {
-            file: self.file.to_owned(),
-            line,
+    fn report(&mut self, at: usize, message: String) {
+        self.found.push(Found {
+            at,
+            kind: Kind::Meaning,
             message,
         });
-    }
-
-    fn into_problems(mut self) -> Problems {
-        self.problems.0.sort_by_key(|problem| problem.line);
-        self.problems
     }
 }
 
@@ -113,6 +97,7 @@ pub struct Section<'s, 'a, 'i> {
     table: DeTable<'i>,
     path: String,
     at: usize,
+    asked: Vec<String>,
 }
 
 impl<'i> Section<'_, '_, 'i> {
@@ -182,8 +167,7 @@ impl<'i> Section<'_, '_, 'i> {
         let DeValue::Integer(integer) = &value else {
             return self.wrong_kind(key, "a whole number", &value, at);
         };
-        let number = i128::from_str_radix(integer.as_str(), integer.radix())
-            .ok()
+        let number = whole(integer)
             .and_then(|number| N::try_from(number).ok())
             .filter(|number| range.contains(number));
         if number.is_none() {
@@ -206,43 +190,72 @@ impl<'i> Section<'_, '_, 'i> {
         }
     }
 
-    /// An array, each element through `parse`; wrong elements are reported and left out.
+    /// A list of texts, each through `parse`; wrong elements are reported and left out.
     pub fn list<T, E: fmt::Display>(
         &mut self,
         key: &str,
         mut parse: impl FnMut(&str) -> Result<T, E>,
     ) -> Option<Vec<T>> {
-        let (value, at) = self.take(key)?;
-        let DeValue::Array(array) = value else {
-            return self.wrong_kind(key, "a list in brackets", &value, at);
-        };
-        let path = self.key_path(key);
-        let mut values = Vec::new();
-        for element in array {
-            let at = element.span().start;
-            let text = match element.get_ref() {
-                DeValue::String(text) => text.to_string(),
-                DeValue::Integer(integer) => integer.to_string(),
-                other => {
-                    let kind = other.type_str();
-                    self.source
-                        .report(at, format!("{path} holds {kind} where it cannot"));
-                    continue;
-                }
-            };
-            match parse(&text) {
-                Ok(value) => values.push(value),
-                Err(error) => self
-                    .source
-                    .report(at, format!("{path}: \"{text}\": {error}")),
+        self.elements(key, |element| match element {
+            DeValue::String(text) => {
+                parse(text).map_err(|error| format!("\"{text}\": {error}"))
             }
-        }
-        Some(values)
+            other => Err(not_kind("texts in quotes", other)),
+        })
     }
 
-    /// An array of whole numbers, port numbers for instance.
+    /// A list of whole numbers.
     pub fn numbers<N: FromStr<Err: fmt::Display>>(&mut self, key: &str) -> Option<Vec<N>> {
-        self.list(key, str::parse)
+        self.elements(key, |element| match element {
+            DeValue::Integer(integer) => {
+                let text =
+                    whole(integer).map_or_else(|| integer.to_string(), |n| n.to_string());
+                text.parse().map_err(|error| format!("{integer}: {error}"))
+            }
+            other => Err(not_kind("whole numbers", other)),
+        })
+    }
+
+    /// A list of TCP ports, each written once.
+    pub fn ports(&mut self, key: &str) -> Option<Vec<u16>> {
+        let mut seen = Vec::new();
+        self.elements(key, |element| {
+            let DeValue::Integer(integer) = element else {
+                return Err(not_kind("whole numbers", element));
+            };
+            let port = whole(integer).and_then(|number| u16::try_from(number).ok());
+            let Some(port) = port.filter(|&port| port != 0) else {
+                return Err(format!("{integer} is no port; ports go from 1 to 65535"));
+            };
+            if seen.contains(&port) {
+                return Err(format!("{port} is in the list already"));
+            }
+            seen.push(port);
+            Ok(port)
+        })
+    }
+
+    /// A point in time, as RFC 3339 text or as a TOML date-time; either with its distance from
+    /// UTC, so that it means the same wherever the phone is.
+    pub fn moment(&mut self, key: &str) -> Option<jiff::Timestamp> {
+        let (value, at) = self.take(key)?;
+        let text = match &value {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Datetime(moment) => moment.to_string(),
+            _ => return self.wrong_kind(key, "a date and time", &value, at),
+        };
+        let moment = text.parse().ok();
+        if moment.is_none() {
+            let path = self.key_path(key);
+            self.source.report(
+                at,
+                format!(
+                    "{path} = {text}: must be a date, a time and the distance from UTC, as in \
+                     2026-12-01T10:00:00+02:00"
+                ),
+            );
+        }
+        moment
     }
 
     /// The table `[key]`, through `read`.
@@ -285,6 +298,29 @@ impl<'i> Section<'_, '_, 'i> {
         values
     }
 
+    fn elements<T>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut(&DeValue<'i>) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let (value, at) = self.take(key)?;
+        let DeValue::Array(array) = value else {
+            return self.wrong_kind(key, "a list in brackets", &value, at);
+        };
+        let path = self.key_path(key);
+        let mut values = Vec::new();
+        for element in array {
+            match read(element.get_ref()) {
+                Ok(value) => values.push(value),
+                Err(error) => {
+                    let at = element.span().start;
+                    self.source.report(at, format!("{path}: {error}"));
+                }
+            }
+        }
+        Some(values)
+    }
+
     fn inner<T>(
         &mut self,
         key: &str,
@@ -298,6 +334,7 @@ impl<'i> Section<'_, '_, 'i> {
             table,
             path,
             at,
+            asked: Vec::new(),
         };
         let value = read(&mut section);
         section.finish();
@@ -305,7 +342,10 @@ impl<'i> Section<'_, '_, 'i> {
     }
 
     fn take(&mut self, key: &str) -> Option<(DeValue<'i>, usize)> {
-        let value: Spanned<DeValue<'i>> = self.table.remove(key)?;
+        let value: Option<Spanned<DeValue<'i>>> = self.table.remove(key);
+        self.asked.push(key.to_owned());
+        *self.source.keys.entry(self.key_path(key)).or_default() |= value.is_some();
+        let value = value?;
         let at = value.span().start;
         Some((value.into_inner(), at))
     }
@@ -335,8 +375,33 @@ impl<'i> Section<'_, '_, 'i> {
         for (key, _) in std::mem::take(&mut self.table) {
             let at = key.span().start;
             let path = self.key_path(key.get_ref());
+            let hint = match nearest(key.get_ref(), &self.asked) {
+                Some(known) => format!("did you mean {known}?"),
+                None => format!("known here: {}", self.asked.join(", ")),
+            };
             self.source
-                .report(at, format!("{path} is not a key that Muzzle knows"));
+                .report(at, format!("{path} is not a key that Muzzle knows; {hint}"));
         }
     }
+}
+
+/// The number, where it fits; a longer one is out of every range.
+fn whole(integer: &DeInteger<'_>) -> Option<i128> {
+    i128::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn not_kind(wanted: &str, found: &DeValue<'_>) -> String {
+    format!("the list must hold {wanted}, not {}", found.type_str())
+}
+
+/// The known key that `written` is most likely a slip of: two typing mistakes at most, and
+/// fewer than half of its letters.
+fn nearest<'k>(written: &str, known: &'k [String]) -> Option<&'k str> {
+    let written = written.to_lowercase().replace('-', "_");
+    known
+        .iter()
+        .map(|key| (strsim::osa_distance(&written, key), key.as_str()))
+        .filter(|&(distance, key)| distance <= 2 && distance * 2 < key.len())
+        .min()
+        .map(|(_, key)| key)
 }

@@ -1,10 +1,23 @@
 //! Step 3 of a packet's way: facts + one immutable [`Policy`] → [`Decision`]. Total functions.
 
+pub mod address_set;
+pub mod decision;
+pub mod explain;
 pub mod facts;
 pub mod flow_table;
+pub mod name_set;
+pub mod policy;
+pub mod rule;
+mod rule_index;
 
+pub use address_set::AddressSet;
+pub use decision::{Decision, EndpointId, Outcome, Reason};
+pub use explain::Explanation;
 pub use facts::{Evidence, Facts, FlowKey, Protocol, Uid};
 pub use flow_table::FlowTable;
+pub use name_set::{NamePattern, NamePatternError, NameSet};
+pub use policy::Policy;
+pub use rule::{Rule, RuleId, UnixSeconds};
 
 /// What a rule or a catalogue entry asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -16,6 +29,16 @@ pub enum Action {
     Log,
     /// Refuse it.
     Block,
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Allow => "allow",
+            Self::Log => "log",
+            Self::Block => "block",
+        })
+    }
 }
 
 /// Whether blocks are carried out.

@@ -1,0 +1,93 @@
+//! Why, in words: for the log, the command line and the web page.
+
+use std::fmt;
+
+use super::{Decision, Outcome, Policy, Reason, Rule, RuleId};
+use crate::catalogue::{Category, Endpoint};
+
+/// Everything there is to say of one decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Explanation<'p> {
+    /// The decision itself.
+    pub decision: Decision,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The rule that decided, with its number.
+    pub rule: Option<(RuleId, &'p Rule)>,
+    /// The catalogue entry that decided.
+    pub endpoint: Option<&'p Endpoint>,
+    /// The preset made something else of the entry than what the entry itself says.
+    pub preset_changed_it: bool,
+}
+
+impl<'p> Explanation<'p> {
+    pub(super) fn new(policy: &'p Policy, decision: Decision) -> Self {
+        let rule = match decision.reason {
+            Reason::Rule(id) => numbered(policy.rules(), id),
+            _ => None,
+        };
+        let endpoint = match decision.reason {
+            Reason::Protected(id) | Reason::Catalogue(id) => policy.endpoint(id),
+            _ => None,
+        };
+        Self {
+            decision,
+            outcome: policy.outcome(&decision),
+            rule,
+            endpoint,
+            preset_changed_it: endpoint.is_some_and(|entry| entry.action != decision.action),
+        }
+    }
+
+    /// What may stop working, as far as the catalogue knows; `None` where nothing is refused.
+    #[must_use]
+    pub fn breaks(&self) -> Option<&'p str> {
+        let endpoint = self.endpoint?;
+        let refused = matches!(self.outcome, Outcome::Blocked | Outcome::WouldBlock);
+        refused.then_some(endpoint.breaks.as_str())
+    }
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.decision.reason, self.rule, self.endpoint) {
+            (_, Some((id, rule)), _) => write!(out, "your rule {id}: {rule}")?,
+            (Reason::Protected(_), _, Some(entry)) => {
+                write!(out, "essential service: {} ({})", entry.system, entry.owner)?;
+            }
+            (_, _, Some(entry)) => {
+                let purpose = purpose(entry.category);
+                write!(
+                    out,
+                    "catalogue: {purpose}, {} ({})",
+                    entry.system, entry.owner
+                )?;
+            }
+            _ => out.write_str("not in the catalogue and no rule for it")?,
+        }
+        if self.preset_changed_it {
+            out.write_str("; decided by the preset")?;
+        }
+        Ok(())
+    }
+}
+
+fn numbered(rules: &[Rule], id: RuleId) -> Option<(RuleId, &Rule)> {
+    let index = usize::try_from(id.0).ok()?.checked_sub(1)?;
+    Some((id, rules.get(index)?))
+}
+
+const fn purpose(category: Category) -> &'static str {
+    match category {
+        Category::Telemetry => "telemetry",
+        Category::Crash => "crash reports",
+        Category::Ads => "advertising",
+        Category::Config => "configuration of telemetry and ads",
+        Category::Httpdns => "name resolution past the system resolver",
+        Category::Push => "push messages",
+        Category::Ota => "updates",
+        Category::Cloud => "the user's cloud data",
+        Category::Functional => "a feature that users see",
+        Category::Essential => "essential service",
+    }
+}

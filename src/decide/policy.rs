@@ -1,0 +1,171 @@
+//! The policy: one immutable snapshot of everything that decides, built whole and swapped whole.
+//!
+//! The order, first answer wins:
+//!
+//! 1. the user's rule that names this very host,
+//! 2. protected essentials of the catalogue, by name: the most specific entry of a name says
+//!    whether it is protected,
+//! 3. the user's other rules: app and name, name, app and address, app, address, port,
+//! 4. the catalogue, by name and then by address, read through the preset,
+//! 5. everything else passes.
+//!
+//! Inside a step the most specific name wins, then the rule with more conditions, then the
+//! milder action (allow, log, block), then the earlier rule.
+//!
+//! At a SYN only addresses are known. Rules and catalogue ranges with an address decide there and
+//! then; a block that rests on the app or the port alone waits where a name follows, because the
+//! name may be an essential one.
+
+use std::sync::Arc;
+
+use super::rule_index::{Context, RuleIndex};
+use super::{
+    Action, AddressSet, Decision, EndpointId, Explanation, Facts, Mode, NamePattern, NameSet,
+    Outcome, Reason, Rule, UnixSeconds,
+};
+use crate::apps::Packages;
+use crate::catalogue::{Catalogue, Endpoint, Pattern, Preset};
+use crate::parse::DomainName;
+
+/// One snapshot of everything that decides.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    mode: Mode,
+    preset: Preset,
+    rules: Box<[Rule]>,
+    rule_index: RuleIndex,
+    catalogue: Arc<Catalogue>,
+    names: NameSet<Listed>,
+    addresses: AddressSet<Listed>,
+}
+
+/// An endpoint as the preset reads it. The order is the order of preference among entries for
+/// the very same name or range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Listed {
+    is_unprotected: bool,
+    action: Action,
+    id: EndpointId,
+}
+
+impl Policy {
+    /// Sorts everything into its place. `packages` turns the apps of rules into uids: compile
+    /// again when it changes.
+    #[must_use]
+    pub fn compile(
+        mode: Mode,
+        preset: Preset,
+        rules: &[Rule],
+        catalogue: Arc<Catalogue>,
+        packages: &Packages,
+    ) -> Self {
+        let mut policy = Self {
+            mode,
+            preset,
+            rules: rules.into(),
+            rule_index: RuleIndex::compile(rules, packages),
+            catalogue: Arc::clone(&catalogue),
+            names: NameSet::default(),
+            addresses: AddressSet::default(),
+        };
+        for (id, endpoint) in (0..).map(EndpointId).zip(&catalogue.endpoints) {
+            policy.list(id, endpoint);
+        }
+        policy
+    }
+
+    fn list(&mut self, id: EndpointId, endpoint: &Endpoint) {
+        let listed = Listed {
+            is_unprotected: !endpoint.is_protected(),
+            action: self.preset.action(endpoint),
+            id,
+        };
+        let place = match &endpoint.pattern {
+            Pattern::Exact(name) => self.names.place(&NamePattern::Exact(name.clone())),
+            Pattern::Suffix(name) => self.names.place(&NamePattern::Suffix(name.clone())),
+            Pattern::Range(range) => {
+                let place = self.addresses.or_insert_with(*range, || listed);
+                *place = listed.min(*place);
+                return;
+            }
+        };
+        *place = Some(place.map_or(listed, |other| listed.min(other)));
+    }
+
+    /// Decides. Total, without allocation, input/output or clock: `now` is handed in for rules
+    /// that end.
+    #[must_use]
+    pub fn decide(&self, facts: &Facts<'_>, now: UnixSeconds) -> Decision {
+        let context = Context::new(facts, now);
+        let name = facts.evidence.name();
+        if let Some(rule) = name.and_then(|name| self.rule_index.naming_host(name, &context)) {
+            return rule.decision();
+        }
+        let listed = name.and_then(|name| self.names.most_specific(name));
+        if let Some(entry) = listed.filter(|entry| !entry.is_unprotected) {
+            return Decision {
+                action: Action::Allow,
+                reason: Reason::Protected(entry.id),
+            };
+        }
+        if let Some(rule) = self.rule_index.other(name, &context) {
+            return rule.decision();
+        }
+        let range = || self.addresses.holding(context.remote?.ip()).next();
+        listed
+            .or_else(range)
+            .map_or(Decision::UNLISTED, |entry| Decision {
+                action: entry.action,
+                reason: Reason::Catalogue(entry.id),
+            })
+    }
+
+    /// What comes of `decision` in this policy's mode.
+    #[must_use]
+    pub const fn outcome(&self, decision: &Decision) -> Outcome {
+        match (decision.action, self.mode) {
+            (Action::Allow, _) => Outcome::Allowed,
+            (Action::Log, _) => Outcome::Logged,
+            (Action::Block, Mode::Enforce) => Outcome::Blocked,
+            (Action::Block, Mode::Observe) => Outcome::WouldBlock,
+        }
+    }
+
+    /// Everything there is to say of `decision`, which this policy made.
+    #[must_use]
+    pub fn explain(&self, decision: &Decision) -> Explanation<'_> {
+        Explanation::new(self, *decision)
+    }
+
+    /// The catalogue entry for `name`, whoever decides about it: the most specific one.
+    #[must_use]
+    pub fn catalogue_entry(&self, name: &DomainName) -> Option<(EndpointId, &Endpoint)> {
+        let id = self.names.most_specific(name)?.id;
+        Some((id, self.endpoint(id)?))
+    }
+
+    /// The catalogue entry with this number.
+    #[must_use]
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
+        let index = usize::try_from(id.0).ok()?;
+        self.catalogue.endpoints.get(index)
+    }
+
+    /// The user's rules in the order of the file.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Whether blocks are carried out.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How cautious the catalogue's blocks are.
+    #[must_use]
+    pub const fn preset(&self) -> Preset {
+        self.preset
+    }
+}

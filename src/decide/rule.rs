@@ -1,0 +1,93 @@
+//! The user's own rules.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::{Action, NamePattern};
+use crate::apps::PackageName;
+
+/// Seconds since 1970-01-01T00:00:00Z. Wall-clock time: only rules with an end use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct UnixSeconds(pub i64);
+
+/// The place of a rule in the config file, counted from 1, as users see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct RuleId(pub u32);
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// One rule: it applies where all of its conditions hold. A condition that is absent holds.
+///
+/// A rule with an address or a port is about connections, never about DNS: the far end of a DNS
+/// query is the resolver, not the host asked for, and a rule that keeps an app off the home
+/// network must not cut it off from a resolver that happens to stand there. So such a rule
+/// applies neither to questions nor to anything else on port 53.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The host, or a host and everything below it.
+    pub name: Option<NamePattern>,
+    /// The app, in every Android user. Where the app of a packet is unknown this does not hold.
+    pub app: Option<PackageName>,
+    /// The far end's address.
+    pub address: Option<IpNet>,
+    /// The far end's port.
+    pub port: Option<u16>,
+    /// What to do.
+    pub action: Action,
+    /// From this moment on the rule does not apply any more.
+    pub until: Option<UnixSeconds>,
+    /// The user's own note, empty where there is none.
+    pub comment: String,
+}
+
+impl Rule {
+    /// A rule without conditions, to be filled in.
+    #[must_use]
+    pub const fn new(action: Action) -> Self {
+        Self {
+            name: None,
+            app: None,
+            address: None,
+            port: None,
+            action,
+            until: None,
+            comment: String::new(),
+        }
+    }
+
+    /// Whether any condition is there. A rule without one would decide everything.
+    #[must_use]
+    pub const fn has_condition(&self) -> bool {
+        self.name.is_some()
+            || self.app.is_some()
+            || self.address.is_some()
+            || self.port.is_some()
+    }
+}
+
+impl fmt::Display for Rule {
+    /// `block *.example.com for com.android.browser on port 443`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.action)?;
+        if let Some(name) = &self.name {
+            write!(out, " {name}")?;
+        }
+        if let Some(app) = &self.app {
+            write!(out, " for {app}")?;
+        }
+        if let Some(address) = &self.address {
+            write!(out, " at {address}")?;
+        }
+        if let Some(port) = self.port {
+            write!(out, " on port {port}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! The user's rules, sorted at compile time by the condition that finds them fastest.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use foldhash::fast::RandomState;
+use ipnet::IpNet;
+
+use super::{
+    Action, AddressSet, Decision, Evidence, Facts, NameSet, Reason, Rule, RuleId, Uid,
+    UnixSeconds,
+};
+use crate::apps::{AppId, Packages};
+use crate::parse::DomainName;
+
+/// Port of DNS (RFC 1035 section 4.2).
+const DNS_PORT: u16 = 53;
+
+/// What of a packet rules look at beside its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    app: Option<AppId>,
+    /// The far end; absent for DNS, whose far end is not the host asked for.
+    pub(super) remote: Option<SocketAddr>,
+    /// A name will still be judged, so what would block without looking at one waits for it.
+    name_follows: bool,
+    now: UnixSeconds,
+}
+
+impl Context {
+    pub(super) fn new(facts: &Facts<'_>, now: UnixSeconds) -> Self {
+        let remote = facts.flow.remote;
+        let is_dns =
+            matches!(facts.evidence, Evidence::Question { .. }) || remote.port() == DNS_PORT;
+        Self {
+            app: facts.uid.map(Uid::app_id),
+            remote: (!is_dns).then_some(remote),
+            name_follows: matches!(facts.evidence, Evidence::Syn { name_follows: true }),
+            now,
+        }
+    }
+}
+
+/// A rule without its name: what is left to be checked once its name matched.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    id: RuleId,
+    action: Action,
+    until: Option<UnixSeconds>,
+    /// `Some` and empty: a rule for an app that is not installed, which never applies.
+    apps: Option<Box<[AppId]>>,
+    address: Option<IpNet>,
+    port: Option<u16>,
+}
+
+impl Candidate {
+    fn new(id: RuleId, rule: &Rule, packages: &Packages) -> Self {
+        let app_ids = |app| packages.app_ids(app).collect();
+        Self {
+            id,
+            action: rule.action,
+            until: rule.until,
+            apps: rule.app.as_ref().map(app_ids),
+            address: rule.address.map(|range| range.trunc()),
+            port: rule.port,
+        }
+    }
+
+    /// Best first among candidates of one name: more conditions, then the milder action, then
+    /// the earlier rule.
+    fn rank(&self) -> impl Ord + use<> {
+        (
+            self.apps.is_none(),
+            Reverse(self.address.map(|range| range.prefix_len())),
+            self.port.is_none(),
+            self.action,
+            self.id,
+        )
+    }
+
+    fn holds(&self, context: &Context) -> bool {
+        self.until.is_none_or(|until| context.now < until)
+            && self
+                .apps
+                .as_ref()
+                .is_none_or(|apps| context.app.is_some_and(|app| apps.contains(&app)))
+            && self.remote_holds(context.remote)
+    }
+
+    fn remote_holds(&self, remote: Option<SocketAddr>) -> bool {
+        if self.address.is_none() && self.port.is_none() {
+            return true;
+        }
+        remote.is_some_and(|remote| {
+            let address = remote.ip().to_canonical();
+            self.address.is_none_or(|range| range.contains(&address))
+                && self.port.is_none_or(|port| port == remote.port())
+        })
+    }
+
+    /// Whether this rule, which looks at no name and no address, leaves the packet to the name
+    /// that follows: an essential host must stay reachable whoever asks for it. One that lets
+    /// the packet pass need not wait.
+    fn waits(&self, context: &Context) -> bool {
+        context.name_follows && self.action == Action::Block
+    }
+
+    pub(super) const fn decision(&self) -> Decision {
+        Decision {
+            action: self.action,
+            reason: Reason::Rule(self.id),
+        }
+    }
+}
+
+/// All rules. Every list of candidates is sorted by [`Candidate::rank`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct RuleIndex {
+    /// Rules with a name.
+    names: NameSet<Vec<Candidate>>,
+    /// Rules with an address and no name.
+    addresses: AddressSet<Vec<Candidate>>,
+    /// Rules with an app, and neither name nor address.
+    apps: HashMap<AppId, Vec<Candidate>, RandomState>,
+    /// Rules with nothing but a port.
+    ports: Vec<Candidate>,
+}
+
+impl RuleIndex {
+    pub(super) fn compile(rules: &[Rule], packages: &Packages) -> Self {
+        let mut index = Self::default();
+        for (id, rule) in (1..).map(RuleId).zip(rules) {
+            index.add(rule, Candidate::new(id, rule, packages));
+        }
+        index.sort();
+        index
+    }
+
+    fn add(&mut self, rule: &Rule, candidate: Candidate) {
+        if let Some(name) = &rule.name {
+            let place = self.names.place(name);
+            place.get_or_insert_default().push(candidate);
+        } else if let Some(range) = candidate.address {
+            let place = self.addresses.or_insert_with(range, Vec::new);
+            place.push(candidate);
+        } else if let Some(apps) = &candidate.apps {
+            for &app in apps {
+                self.apps.entry(app).or_default().push(candidate.clone());
+            }
+        } else if candidate.port.is_some() {
+            self.ports.push(candidate);
+        }
+        // A rule without any condition is refused by the config; here it decides nothing.
+    }
+
+    fn sort(&mut self) {
+        let names = self.names.values_mut();
+        let addresses = self.addresses.values_mut();
+        let apps = self.apps.values_mut();
+        for list in names.chain(addresses).chain(apps).chain([&mut self.ports]) {
+            list.sort_by_key(Candidate::rank);
+        }
+    }
+
+    /// The rule that names this very host.
+    pub(super) fn naming_host(
+        &self,
+        name: &DomainName,
+        context: &Context,
+    ) -> Option<&Candidate> {
+        first_holding(self.names.exact(name)?, context)
+    }
+
+    /// The rule that decides where none names this very host: app and name, name, app and
+    /// address, app, address, port; the first that applies.
+    pub(super) fn other(
+        &self,
+        name: Option<&DomainName>,
+        context: &Context,
+    ) -> Option<&Candidate> {
+        let by_name = name.and_then(|name| {
+            let lists = self.names.covering(name);
+            split(lists, context).first()
+        });
+        by_name.or_else(|| self.without_name(context))
+    }
+
+    fn without_name(&self, context: &Context) -> Option<&Candidate> {
+        let remote = context.remote.map(|remote| remote.ip());
+        let lists = remote
+            .into_iter()
+            .flat_map(|address| self.addresses.holding(address));
+        let by_address = split(lists, context);
+        by_address
+            .with_app
+            .or_else(|| self.by_app(context).filter(|rule| !rule.waits(context)))
+            .or(by_address.for_all)
+            .or_else(|| first_holding(&self.ports, context).filter(|rule| !rule.waits(context)))
+    }
+
+    fn by_app(&self, context: &Context) -> Option<&Candidate> {
+        first_holding(self.apps.get(&context.app?)?, context)
+    }
+}
+
+fn first_holding<'c>(list: &'c [Candidate], context: &Context) -> Option<&'c Candidate> {
+    list.iter().find(|candidate| candidate.holds(context))
+}
+
+/// The best rule for this app and the best for all apps.
+#[derive(Clone, Copy, Debug, Default)]
+struct Split<'c> {
+    with_app: Option<&'c Candidate>,
+    for_all: Option<&'c Candidate>,
+}
+
+impl<'c> Split<'c> {
+    fn first(self) -> Option<&'c Candidate> {
+        self.with_app.or(self.for_all)
+    }
+}
+
+/// Takes lists from the most specific on. One walk serves both: a rule for this app wins over
+/// one for all apps even where the latter is more specific otherwise.
+fn split<'c>(lists: impl Iterator<Item = &'c Vec<Candidate>>, context: &Context) -> Split<'c> {
+    let mut found = Split::default();
+    for candidate in lists.flatten().filter(|candidate| candidate.holds(context)) {
+        if candidate.apps.is_some() {
+            found.with_app = Some(candidate);
+            break;
+        }
+        found.for_all = found.for_all.or(Some(candidate));
+    }
+    found
+}
