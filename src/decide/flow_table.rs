@@ -1,8 +1,8 @@
 //! A bounded table of flows. When it is full, the flow that came first makes room.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use hashbrown::HashMap;
+use foldhash::fast::RandomState;
 
 use super::FlowKey;
 
@@ -11,7 +11,7 @@ use super::FlowKey;
 /// Invariant: `order` holds every key of `flows` once, oldest first.
 #[derive(Debug)]
 pub struct FlowTable<V> {
-    flows: HashMap<FlowKey, V>,
+    flows: HashMap<FlowKey, V, RandomState>,
     order: VecDeque<FlowKey>,
     capacity: usize,
     evicted: u64,
@@ -23,7 +23,7 @@ impl<V> FlowTable<V> {
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
         Self {
-            flows: HashMap::with_capacity(capacity),
+            flows: HashMap::with_capacity_and_hasher(capacity, RandomState::default()),
             order: VecDeque::with_capacity(capacity),
             capacity,
             evicted: 0,

@@ -12,6 +12,14 @@ use crate::apps::PackageName;
 #[serde(transparent)]
 pub struct UnixSeconds(pub i64);
 
+impl UnixSeconds {
+    /// From a wall-clock time in milliseconds.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self((millis / 1000).cast_signed())
+    }
+}
+
 /// The place of a rule in the config file, counted from 1, as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(transparent)]

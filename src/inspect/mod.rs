@@ -9,11 +9,14 @@ mod dns_stream;
 use std::sync::Arc;
 
 use crate::act::Act;
-use crate::config::{ConnectionSettings, DnsSettings};
+use crate::config::{ConnectionSettings, DnsSettings, RecordWhat};
 use crate::decide::{
     Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Policy, Protocol, Uid, UnixSeconds,
 };
-use crate::parse::{DomainName, ip, tcp, udp};
+use crate::parse::DomainName;
+use crate::parse::ip::IpPacket;
+use crate::parse::tcp::TcpSegment;
+use crate::parse::udp::UdpDatagram;
 use dns_stream::DnsStream;
 
 const IPPROTO_TCP: u8 = 6;
@@ -35,9 +38,17 @@ pub struct Ruleset {
     pub connections: ConnectionSettings,
     /// TCP ports, in order, whose first payload is looked at for a name.
     pub named_ports: Vec<u16>,
+    /// What is worth a record.
+    pub record: RecordWhat,
 }
 
 impl Ruleset {
+    /// Whether something that came out like this is worth a record.
+    #[must_use]
+    pub fn records(&self, outcome: Outcome) -> bool {
+        self.record == RecordWhat::All || outcome != Outcome::Allowed
+    }
+
     fn name_follows(&self, port: u16) -> bool {
         self.named_ports.binary_search(&port).is_ok()
     }
@@ -169,7 +180,7 @@ impl Inspector {
         out: &mut [u8],
     ) -> Inspection {
         let malformed = Inspection::pass(Reading::Malformed);
-        let Ok(ip) = ip::parse(packet) else { return malformed };
+        let Ok(ip) = IpPacket::parse(packet) else { return malformed };
         let context = |protocol, source_port, destination_port| Context {
             flow: FlowKey {
                 protocol,
@@ -182,7 +193,7 @@ impl Inspector {
         };
         match ip.protocol {
             IPPROTO_UDP => {
-                let Ok(datagram) = udp::parse(ip.payload) else { return malformed };
+                let Ok(datagram) = UdpDatagram::parse(ip.payload) else { return malformed };
                 if datagram.destination_port != DNS_PORT {
                     return Inspection::pass(Reading::Understood);
                 }
@@ -190,7 +201,7 @@ impl Inspector {
                 dns::datagram(&context, datagram.payload, out)
             }
             IPPROTO_TCP => {
-                let Ok(segment) = tcp::parse(ip.payload) else { return malformed };
+                let Ok(segment) = TcpSegment::parse(ip.payload) else { return malformed };
                 let context =
                     context(Protocol::Tcp, segment.source_port, segment.destination_port);
                 if segment.destination_port == DNS_PORT {
