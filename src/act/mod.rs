@@ -1,4 +1,17 @@
 //! Step 4 of a packet's way: decision → verdict and, where one is due, bytes to inject. Pure.
+//!
+//! What is forged goes to the phone's own end of a flow, as if the other end had sent it, and
+//! is written whole into the caller's buffer: IP header, checksums and all.
+
+#![forbid(unsafe_code)]
+
+mod checksum;
+pub mod datagram;
+pub mod dns_answer;
+pub mod icmp;
+mod ip_header;
+pub mod segment;
+mod writer;
 
 use crate::decide::{FlowKey, Protocol};
 

@@ -1,7 +1,7 @@
 //! DNS queries, by themselves and in a datagram.
 
 use super::{Context, Inspection, Reading, Sighting};
-use crate::act::{Act, DnsRefusal, dns_answer, segment};
+use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
 use crate::decide::{Evidence, Outcome};
 use crate::parse::dns::Query;
 
@@ -29,7 +29,7 @@ pub(super) fn datagram(context: &Context<'_>, payload: &[u8], out: &mut [u8]) ->
         return Inspection::pass(Reading::Malformed);
     };
     let sighting = judge(context, &query);
-    let blocked = sighting.as_ref().is_some_and(|it| it.outcome == Outcome::Blocked);
+    let blocked = sighting.as_ref().is_some_and(|it| it.outcome.refuses());
     let act = if blocked { refuse(context, &query, out) } else { Act::Pass };
     Inspection { act, reading: Reading::Understood, sighting }
 }
@@ -39,8 +39,8 @@ fn refuse(context: &Context<'_>, query: &Query<'_>, out: &mut [u8]) -> Act {
     if settings.answer == DnsRefusal::Drop {
         return Act::Vanish;
     }
-    let length = segment::udp_reply(&context.flow, out, |body| {
-        dns_answer::write(query, settings.answer, settings.ttl_secs, body)
+    let length = forge::udp_reply(&context.flow, out, |body| {
+        dns_answer::write(query, settings.answer, settings.ttl_secs(), body)
     });
     length.map_or(Act::Vanish, |length| Act::Answer { flow: context.flow, length })
 }

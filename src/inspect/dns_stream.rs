@@ -7,8 +7,9 @@
 //! connection (RFC 7766 section 6.2.4).
 
 use super::{Context, Inspection, Reading, Sighting, dns};
+use crate::act::segment::SegmentHeader;
 use crate::act::{Act, DnsRefusal, dns_answer, segment as forge};
-use crate::decide::{FlowTable, Outcome};
+use crate::decide::FlowTable;
 use crate::parse::dns::Query;
 use crate::parse::tcp::{TcpFlags, TcpSegment};
 
@@ -34,9 +35,10 @@ pub(super) struct DnsStream {
 
 /// What the queries in a run of bytes came to.
 enum Judged {
-    /// Nothing is blocked. The last sighting and whether a query could not be parsed.
+    /// Nothing is blocked: the last sighting, and how far the look got.
     Pass(Option<Sighting>, Reading),
-    /// This one is, and the answer to it has been written: this many bytes.
+    /// This one is. The packet that ends the stream with its answer has been written: this many
+    /// bytes, unless no answer is wanted.
     Refused(Sighting, Option<usize>),
 }
 
@@ -79,40 +81,15 @@ fn payload(
     let Some(stream) = streams.get_mut(&context.flow) else {
         return Inspection::pass(Reading::Incomplete);
     };
-    let judged = stream.take(context, start, segment.payload, out);
-    match judged {
+    match stream.take(context, segment, start, out) {
         Judged::Pass(sighting, reading) => Inspection { act: Act::Pass, reading, sighting },
         Judged::Refused(sighting, answer) => {
             stream.refused = true;
-            let length = answer.and_then(|answer| close_with(context, segment, answer, out));
-            let act = length.map_or(Act::Vanish, |length| Act::Answer {
-                flow: context.flow,
-                length,
-            });
+            let flow = context.flow;
+            let act = answer.map_or(Act::Vanish, |length| Act::Answer { flow, length });
             Inspection { act, reading: Reading::Understood, sighting: Some(sighting) }
         }
     }
-}
-
-/// Where the DNS message is put while the packet around it is not written yet.
-const ANSWER_AT: usize = 128;
-
-/// Turns the answer that stands in `out` at [`ANSWER_AT`] into the segment that ends the stream.
-fn close_with(
-    context: &Context<'_>,
-    segment: &TcpSegment<'_>,
-    answer: usize,
-    out: &mut [u8],
-) -> Option<usize> {
-    let acknowledged = end_of(segment);
-    let flags = TcpFlags::PSH | TcpFlags::ACK | TcpFlags::FIN;
-    let mut message = [0; PREFIX_BYTES + KEPT_BYTES * 2];
-    let prefix = u16::try_from(answer).ok()?.to_be_bytes();
-    message[..PREFIX_BYTES].copy_from_slice(&prefix);
-    let body = message.get_mut(PREFIX_BYTES..PREFIX_BYTES + answer)?;
-    body.copy_from_slice(out.get(ANSWER_AT..ANSWER_AT + answer)?);
-    let message = &message[..PREFIX_BYTES + answer];
-    forge::tcp_reply(&context.flow, segment.acknowledgment, acknowledged, flags, message, out)
 }
 
 /// The client still talks on a stream that has ended. Its FIN and its data are answered with a
@@ -140,12 +117,6 @@ fn after_refusal(
     Inspection::act(act)
 }
 
-fn end_of(segment: &TcpSegment<'_>) -> u32 {
-    let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
-    let fin = u32::from(segment.flags.contains(TcpFlags::FIN));
-    segment.sequence.wrapping_add(length).wrapping_add(fin)
-}
-
 impl DnsStream {
     const fn new(start: u32) -> Self {
         Self {
@@ -161,27 +132,33 @@ impl DnsStream {
     fn take(
         &mut self,
         context: &Context<'_>,
+        segment: &TcpSegment<'_>,
         start: u32,
-        payload: &[u8],
         out: &mut [u8],
     ) -> Judged {
         let behind = usize::try_from(self.next.wrapping_sub(start)).unwrap_or(usize::MAX);
-        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(segment.payload.len()).unwrap_or(u32::MAX);
         // A retransmission starts behind `next`; anything else after a gap (packets that passed
         // unseen) starts a new message as far as can be told.
         let fresh = if behind <= usize::from(u16::MAX) {
-            payload.get(behind..).unwrap_or_default()
+            segment.payload.get(behind..).unwrap_or_default()
         } else {
             (self.filled, self.skip) = (0, 0);
-            payload
+            segment.payload
         };
         if !fresh.is_empty() {
             self.next = start.wrapping_add(length);
         }
-        self.judge(context, fresh, out)
+        self.judge(context, segment, fresh, out)
     }
 
-    fn judge(&mut self, context: &Context<'_>, mut bytes: &[u8], out: &mut [u8]) -> Judged {
+    fn judge(
+        &mut self,
+        context: &Context<'_>,
+        segment: &TcpSegment<'_>,
+        mut bytes: &[u8],
+        out: &mut [u8],
+    ) -> Judged {
         let mut seen = None;
         let mut reading = Reading::Understood;
         while !bytes.is_empty() {
@@ -191,17 +168,20 @@ impl DnsStream {
             if self.skip > 0 || bytes.is_empty() {
                 break;
             }
-            let Some(taken) = self.fill(&mut bytes) else {
-                if seen.is_none() {
-                    reading = Reading::Incomplete;
-                }
+            let Some(filled) = self.fill(&mut bytes) else {
+                reading = Reading::Incomplete;
                 break;
             };
-            match judge_message(context, &self.partial[PREFIX_BYTES..taken], out) {
-                Ok(Judged::Pass(sighting, _)) => seen = sighting.or(seen),
-                Ok(refused) => return refused,
-                Err(()) => reading = Reading::Malformed,
+            let Ok(query) = Query::parse(&self.partial[PREFIX_BYTES..filled]) else {
+                reading = Reading::Malformed;
+                continue;
+            };
+            let sighting = dns::judge(context, &query);
+            if let Some(blocked) = sighting.as_ref().filter(|it| it.outcome.refuses()) {
+                let answer = end_with_answer(context, segment, &query, out);
+                return Judged::Refused(blocked.clone(), answer);
             }
+            seen = sighting.or(seen);
         }
         Judged::Pass(seen, reading)
     }
@@ -229,21 +209,20 @@ impl DnsStream {
     }
 }
 
-fn judge_message(
+/// Writes the segment that answers `query` in the stream that `segment` belongs to and ends it.
+fn end_with_answer(
     context: &Context<'_>,
-    message: &[u8],
+    segment: &TcpSegment<'_>,
+    query: &Query<'_>,
     out: &mut [u8],
-) -> Result<Judged, ()> {
-    let query = Query::parse(message).map_err(|_| ())?;
-    let sighting = dns::judge(context, &query);
-    match sighting {
-        Some(sighting) if sighting.outcome == Outcome::Blocked => {
-            let settings = &context.ruleset.dns;
-            let answer = out.get_mut(ANSWER_AT..).and_then(|body| {
-                dns_answer::write(&query, settings.answer, settings.ttl_secs, body)
-            });
-            Ok(Judged::Refused(sighting, answer))
-        }
-        sighting => Ok(Judged::Pass(sighting, Reading::Understood)),
-    }
+) -> Option<usize> {
+    let settings = &context.ruleset.dns;
+    let header = SegmentHeader {
+        sequence: segment.acknowledgment,
+        acknowledgment: segment.sequence_end(),
+        flags: TcpFlags::PSH.with(TcpFlags::ACK).with(TcpFlags::FIN),
+    };
+    forge::tcp_reply(&context.flow, header, out, |body| {
+        dns_answer::write_framed(query, settings.answer, settings.ttl_secs(), body)
+    })
 }

@@ -3,7 +3,18 @@
 //! Every parser checks lengths once at its gate; after it, accessors cannot fail. What cannot be
 //! parsed is [`Malformed`] and is accepted by whoever asked: a bad packet is data, not an error.
 
+#![forbid(unsafe_code)]
+
+mod cursor;
+pub mod dns;
+pub mod dns_response;
+pub mod dns_stream;
+pub mod http;
+pub mod ip;
 pub mod name;
+pub mod tcp;
+pub mod tls;
+pub mod udp;
 
 pub use name::{DomainName, NameError};
 
