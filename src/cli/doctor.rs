@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::firewall::{Capability, Iptables};
+use crate::firewall::{Capability, Family, Iptables};
 use crate::queue::SocketDestroyer;
 
 /// Arguments of `muzzle doctor`.
@@ -43,7 +43,7 @@ pub fn run(args: &Args, config: &Path, out: &mut dyn Write) -> anyhow::Result<Ex
     let unusable = findings
         .capabilities
         .iter()
-        .any(|it| !it.present && it.feature.is_required() && it.family.is_v4());
+        .any(|it| !it.present && it.feature.is_required() && it.family == Family::V4);
     Ok(ExitCode::from(if unusable { super::EXIT_FAILURE } else { 0 }))
 }
 

@@ -1,7 +1,5 @@
 //! The firewall's part of the daemon: what this kernel can do, and the plan in force.
 
-use std::time::Duration;
-
 use anyhow::Context;
 
 use super::rules::Loaded;
@@ -21,8 +19,7 @@ impl Filter {
     /// Finds iptables and what the kernel can do; changes nothing.
     pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
         let settings = &config.firewall;
-        let wait = Duration::from_secs(u64::from(settings.lock_wait_secs));
-        let iptables = Iptables::find(settings.iptables.as_deref())?.with_lock_wait(wait);
+        let iptables = Iptables::find(settings.iptables.as_deref())?.with_lock_wait(settings.lock_wait);
         let capabilities = iptables.probe()?;
         let conflicts = iptables.mark_conflicts(settings.mark)?;
         anyhow::ensure!(

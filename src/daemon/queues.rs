@@ -173,7 +173,7 @@ fn bind_pair(first: u16, settings: &QueueSettings) -> Result<Vec<QueueSocket>, Q
         .zip(COPY_RANGES)
         .map(|(offset, copy_range)| {
             let number = first + offset;
-            let length = settings.length;
+            let length = u32::from(settings.length);
             QueueSocket::bind(QueueParameters { number, copy_range, length }, bytes)
         })
         .collect()

@@ -9,7 +9,7 @@ mod dns_stream;
 use std::sync::Arc;
 
 use crate::act::Act;
-use crate::config::{ConnectionSettings, DnsSettings, RecordWhat};
+use crate::config::{ConnectionSettings, DnsSettings, Recorded};
 use crate::decide::{
     Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Policy, Protocol, Uid, UnixSeconds,
 };
@@ -39,14 +39,14 @@ pub struct Ruleset {
     /// TCP ports, in order, whose first payload is looked at for a name.
     pub named_ports: Vec<u16>,
     /// What is worth a record.
-    pub record: RecordWhat,
+    pub record: Recorded,
 }
 
 impl Ruleset {
     /// Whether something that came out like this is worth a record.
     #[must_use]
     pub fn records(&self, outcome: Outcome) -> bool {
-        self.record == RecordWhat::All || outcome != Outcome::Allowed
+        self.record == Recorded::All || outcome != Outcome::Allowed
     }
 
     fn name_follows(&self, port: u16) -> bool {

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs what building and testing Muzzle needs on Debian or Ubuntu. Run as root; does nothing
+# where everything is there.
+set -eu
+
+missing=""
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need iptables-legacy iptables
+need ip iproute2
+need dnsmasq dnsmasq-base
+need dig bind9-dnsutils
+need curl curl
+need openssl openssl
+need conntrack conntrack
+need tcpdump tcpdump
+need setpriv util-linux
+need shellcheck shellcheck
+need python3 python3-minimal
+# rustc calls the linker through it.
+need cc gcc
+# curl above needs certificates to fetch rustup.
+[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
+
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "setup.sh: missing:$missing; install them with your package manager" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "setup.sh: missing:$missing; run this as root to install them" >&2
+        exit 1
+    fi
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    if [ ! -x "$HOME/.cargo/bin/cargo" ]; then
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+            sh -s -- -y --profile minimal --default-toolchain none
+    fi
+fi

@@ -1,0 +1,47 @@
+#!/bin/sh
+# The test command: everything, from nothing. Needs root, for the namespace tests and, on a fresh
+# machine, to install what is missing.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$HOME/.cargo/bin:$PATH"
+
+step() { printf '\n== %s\n' "$*"; }
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "test.sh: the namespace tests need root; run it with sudo" >&2
+    exit 1
+fi
+
+step "what is needed"
+./scripts/setup.sh
+# rust-toolchain.toml names the toolchain and its targets; rustup installs both where missing.
+rustup show active-toolchain
+rustup target add aarch64-linux-android
+
+step "format"
+cargo fmt --check
+
+step "clippy, host"
+cargo clippy --quiet --all-targets --all-features -- -D warnings
+
+step "clippy, Android"
+cargo clippy --quiet --target aarch64-linux-android -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps
+
+step "the Android tree is pure Rust"
+if cargo tree --quiet --target aarch64-linux-android --edges normal,build --prefix none |
+    grep -E '^(cc|bindgen|ring|aws-lc-sys|openssl-sys|libsqlite3-sys) '; then
+    echo "test.sh: the crate above needs a C compiler for the target" >&2
+    exit 1
+fi
+
+step "shell scripts"
+shellcheck scripts/*.sh .ci/run
+
+step "tests"
+cargo test --quiet
+
+step "namespace tests: real packets through real queues"
+cargo test --quiet --features network-tests --test network
