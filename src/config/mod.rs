@@ -1,6 +1,96 @@
-//! The config file: as written ([`reader`]) → as meant.
+//! The config file: as written ([`reader`], [`written`]) → as meant ([`Config`]).
+//! `config/muzzle.toml` documents every key.
 
+pub mod meant;
 mod problems;
 pub mod reader;
+#[cfg(test)]
+mod tests;
+mod written;
+mod written_rule;
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+pub use meant::{
+    Config, ConnectionSettings, DnsSettings, FirewallSettings, LogSettings, QueueSettings,
+    Record,
+};
 pub use reader::{Problem, Problems};
+
+/// Largest config file that is read, in bytes. Ten thousand rules take one; what is larger is
+/// something else.
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
+
+/// Why there is no config.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: {source}; is the path right, and may Muzzle (root) read it?", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file was read, and is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+impl ConfigError {
+    /// Whether there is just no such file.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Config {
+    /// Reads and understands the file at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or it is wrong: then with everything that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_CONFIG_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
+        let name = path.display().to_string();
+        Ok(Self::from_bytes(&name, &bytes)?)
+    }
+
+    /// The same from memory; `file` is what problems call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text.
+    pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self, Problems> {
+        let whole_file = |line, message: String| {
+            Problems(vec![Problem {
+                file: file.to_owned(),
+                line,
+                message,
+            }])
+        };
+        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_CONFIG_BYTES) {
+            let message =
+                format!("over {MAX_CONFIG_BYTES} bytes: this is no config of Muzzle's");
+            return Err(whole_file(1, message));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(file, text),
+            Err(error) => {
+                let good = &bytes[..error.valid_up_to()];
+                let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+                let message = "this is not UTF-8 text; save the file as UTF-8".to_owned();
+                Err(whole_file(line, message))
+            }
+        }
+    }
+}

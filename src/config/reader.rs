@@ -357,7 +357,7 @@ impl<'i> Section<'_, '_, 'i> {
         found: &DeValue<'_>,
         at: usize,
     ) -> Option<T> {
-        let (path, kind) = (self.key_path(key), found.type_str());
+        let (path, kind) = (self.key_path(key), kind_of(found));
         self.source
             .report(at, format!("{path} must be {wanted}, not {kind}"));
         None
@@ -391,7 +391,20 @@ fn whole(integer: &DeInteger<'_>) -> Option<i128> {
 }
 
 fn not_kind(wanted: &str, found: &DeValue<'_>) -> String {
-    format!("the list must hold {wanted}, not {}", found.type_str())
+    format!("the list must hold {wanted}, not {}", kind_of(found))
+}
+
+/// What a value is, in the words that messages ask for it with.
+const fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a section",
+    }
 }
 
 /// The known key that `written` is most likely a slip of: two typing mistakes at most, and

@@ -1,0 +1,188 @@
+//! The config as meant: every value checked, every default filled in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::act::{ConnectionRefusal, DnsRefusal};
+use crate::catalogue::Preset;
+use crate::decide::{Mode, Rule};
+
+/// Folder of everything that Muzzle keeps: on Android the one that survives module upgrades.
+const ON_ANDROID: bool = cfg!(target_os = "android");
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether blocks are carried out.
+    pub mode: Mode,
+    /// How cautious the catalogue's blocks are.
+    pub preset: Preset,
+    /// A folder that replaces the built-in catalogue.
+    pub catalogue_directory: Option<PathBuf>,
+    /// How refused DNS questions are answered.
+    pub dns: DnsSettings,
+    /// Which connections are looked at, and how refused ones end.
+    pub connections: ConnectionSettings,
+    /// The netfilter queues.
+    pub queue: QueueSettings,
+    /// The netfilter rules.
+    pub firewall: FirewallSettings,
+    /// What is recorded.
+    pub log: LogSettings,
+    /// The socket that the command line talks to.
+    pub control_socket: PathBuf,
+    /// Where Android says which app has which uid.
+    pub packages_list: PathBuf,
+    /// The user's rules in the order of the file.
+    pub rules: Vec<Rule>,
+}
+
+impl Config {
+    /// Where the config is looked for when no other file is named.
+    #[must_use]
+    pub fn default_path() -> PathBuf {
+        let path = if ON_ANDROID {
+            "/data/adb/muzzle/muzzle.toml"
+        } else {
+            "/etc/muzzle/muzzle.toml"
+        };
+        path.into()
+    }
+
+    pub(super) fn default_control_socket() -> PathBuf {
+        let path = if ON_ANDROID {
+            "/data/adb/muzzle/control.sock"
+        } else {
+            "/run/muzzle/control.sock"
+        };
+        path.into()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            preset: Preset::default(),
+            catalogue_directory: None,
+            dns: DnsSettings::default(),
+            connections: ConnectionSettings::default(),
+            queue: QueueSettings::default(),
+            firewall: FirewallSettings::default(),
+            log: LogSettings::default(),
+            control_socket: Self::default_control_socket(),
+            packages_list: "/data/system/packages.list".into(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// How refused DNS questions are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// The answer.
+    pub answer: DnsRefusal,
+    /// For how long resolvers may remember it.
+    pub ttl: Duration,
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        Self {
+            answer: DnsRefusal::default(),
+            ttl: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Which connections are looked at, and how refused ones end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// How a refused connection ends.
+    pub refuse: ConnectionRefusal,
+    /// Ports whose first payload is read as TLS; the catalogue adds its own.
+    pub tls_ports: Vec<u16>,
+    /// Ports whose first payload is read as HTTP; the catalogue adds its own.
+    pub http_ports: Vec<u16>,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            refuse: ConnectionRefusal::default(),
+            tls_ports: vec![443],
+            http_ports: vec![80],
+        }
+    }
+}
+
+/// The netfilter queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Number of the DNS queue; connections have the next one.
+    pub first: u16,
+    /// Packets that the kernel holds per queue before it lets further ones pass.
+    pub length: u16,
+    /// The queue socket's receive buffer, in bytes.
+    pub receive_buffer_bytes: u32,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            first: 6453,
+            length: 256,
+            receive_buffer_bytes: 8 << 20,
+        }
+    }
+}
+
+/// The netfilter rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirewallSettings {
+    /// The iptables program; the platform's own where absent.
+    pub iptables: Option<PathBuf>,
+    /// The one bit of packet and connection marks that says "refused".
+    pub mark: u32,
+    /// How long to wait for the lock that all iptables programs share.
+    pub lock_wait: Duration,
+}
+
+impl Default for FirewallSettings {
+    fn default() -> Self {
+        Self {
+            iptables: None,
+            mark: 0x0800_0000,
+            lock_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Which decisions are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Record {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that a rule or the catalogue had something to say about.
+    Matched,
+}
+
+/// What is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Which decisions.
+    pub record: Record,
+    /// How many records are kept in memory.
+    pub recent: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            record: Record::default(),
+            recent: 1000,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The config as written: one function per section. What is not written keeps its default.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::meant::{
+    Config, ConnectionSettings, DnsSettings, FirewallSettings, LogSettings, QueueSettings,
+    Record,
+};
+use super::reader::{Problems, Section, Source};
+use super::written_rule;
+use crate::act::{ConnectionRefusal, DnsRefusal};
+use crate::catalogue::Preset;
+use crate::decide::Mode;
+
+/// Bits of marks that nobody else on an Android phone uses: netd has 0 to 20, its strict-mode
+/// chains 24 and 25, Xiaomi's traffic limiter 28 to 30, wake-up control 31; Muzzle itself has 26
+/// for connections whose first payload is not whole yet.
+const FREE_MARK_BITS: u32 = 0x08e0_0000;
+
+impl Config {
+    /// Understands `text`; `file` is what problems call it. An empty text gives the defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text, each with its line and with what would be right.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        // Some editors put a byte order mark in front; it means nothing in UTF-8.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Source::read(file, text, read)
+    }
+}
+
+pub(super) fn read(top: &mut Section<'_, '_, '_>) -> Config {
+    let default = Config::default();
+    let modes = [("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+    let presets = [
+        ("careful", Preset::Careful),
+        ("standard", Preset::Standard),
+        ("strict", Preset::Strict),
+    ];
+    Config {
+        mode: top.word("mode", &modes).unwrap_or(default.mode),
+        preset: top.word("preset", &presets).unwrap_or(default.preset),
+        catalogue_directory: top
+            .section("catalogue", |section| path_or_empty(section, "directory"))
+            .flatten(),
+        dns: top.section("dns", dns).unwrap_or(default.dns),
+        connections: top
+            .section("connections", connections)
+            .unwrap_or(default.connections),
+        queue: top.section("queue", queue).unwrap_or(default.queue),
+        firewall: top
+            .section("firewall", firewall)
+            .unwrap_or(default.firewall),
+        log: top.section("log", log).unwrap_or(default.log),
+        control_socket: top
+            .section("control", |section| path_or_empty(section, "socket"))
+            .flatten()
+            .unwrap_or(default.control_socket),
+        packages_list: top
+            .section("apps", |section| section.parse("packages_list", whole_path))
+            .flatten()
+            .unwrap_or(default.packages_list),
+        rules: top
+            .sections("rule", written_rule::read)
+            .into_iter()
+            .flatten()
+            .collect(),
+    }
+}
+
+fn dns(section: &mut Section<'_, '_, '_>) -> DnsSettings {
+    let default = DnsSettings::default();
+    let answers = [
+        ("nxdomain", DnsRefusal::Nxdomain),
+        ("nodata", DnsRefusal::Nodata),
+        ("zero", DnsRefusal::Zero),
+        ("refused", DnsRefusal::Refused),
+        ("drop", DnsRefusal::Drop),
+    ];
+    DnsSettings {
+        answer: section.word("answer", &answers).unwrap_or(default.answer),
+        ttl: seconds(section, "ttl_secs", 1..=86_400).unwrap_or(default.ttl),
+    }
+}
+
+fn connections(section: &mut Section<'_, '_, '_>) -> ConnectionSettings {
+    let default = ConnectionSettings::default();
+    let ends = [
+        ("reset", ConnectionRefusal::Reset),
+        ("drop", ConnectionRefusal::Drop),
+    ];
+    ConnectionSettings {
+        refuse: section.word("refuse", &ends).unwrap_or(default.refuse),
+        tls_ports: section.ports("tls_ports").unwrap_or(default.tls_ports),
+        http_ports: section.ports("http_ports").unwrap_or(default.http_ports),
+    }
+}
+
+fn queue(section: &mut Section<'_, '_, '_>) -> QueueSettings {
+    let default = QueueSettings::default();
+    QueueSettings {
+        first: section.number("first", 1..=65_000).unwrap_or(default.first),
+        length: section
+            .number("length", 16..=65_535)
+            .unwrap_or(default.length),
+        receive_buffer_bytes: section
+            .number("receive_buffer_bytes", 65_536..=67_108_864)
+            .unwrap_or(default.receive_buffer_bytes),
+    }
+}
+
+fn firewall(section: &mut Section<'_, '_, '_>) -> FirewallSettings {
+    let default = FirewallSettings::default();
+    FirewallSettings {
+        iptables: path_or_empty(section, "iptables"),
+        mark: section.parse("mark", mark_bit).unwrap_or(default.mark),
+        lock_wait: seconds(section, "lock_wait_secs", 1..=60).unwrap_or(default.lock_wait),
+    }
+}
+
+fn log(section: &mut Section<'_, '_, '_>) -> LogSettings {
+    let default = LogSettings::default();
+    let records = [("all", Record::All), ("matched", Record::Matched)];
+    LogSettings {
+        record: section.word("record", &records).unwrap_or(default.record),
+        recent: section
+            .number("recent", 0..=100_000)
+            .unwrap_or(default.recent),
+    }
+}
+
+fn seconds(
+    section: &mut Section<'_, '_, '_>,
+    key: &str,
+    range: std::ops::RangeInclusive<u64>,
+) -> Option<Duration> {
+    section.number(key, range).map(Duration::from_secs)
+}
+
+/// A path, or "" for the default.
+fn path_or_empty(section: &mut Section<'_, '_, '_>, key: &str) -> Option<PathBuf> {
+    section
+        .parse(key, |text| match text {
+            "" => Ok(None),
+            _ => whole_path(text).map(Some),
+        })
+        .flatten()
+}
+
+/// The daemon is started by others, in a folder that the user does not know of: a relative path
+/// would mean something else each time.
+fn whole_path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.contains('\0') {
+        return Err("a path holds no NUL");
+    }
+    if !Path::new(text).is_absolute() {
+        return Err("must be a whole path, from / on");
+    }
+    Ok(text.into())
+}
+
+fn mark_bit(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").unwrap_or_default();
+    let mark = u32::from_str_radix(digits, 16)
+        .map_err(|_| "must be a number in hex, as in 0x08000000".to_owned())?;
+    if mark.count_ones() == 1 && mark & FREE_MARK_BITS != 0 {
+        return Ok(mark);
+    }
+    let free: Vec<String> = (0..u32::BITS)
+        .map(|bit| 1 << bit)
+        .filter(|bit| bit & FREE_MARK_BITS != 0)
+        .map(|bit: u32| format!("{bit:#010x}"))
+        .collect();
+    Err(format!(
+        "must be one bit that nobody else on the phone uses: {}",
+        free.join(", ")
+    ))
+}
