@@ -1,0 +1,104 @@
+//! The daemon under test: `muzzle daemon --config FILE` on the lab's phone.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Namespace, wait_for};
+
+/// How long it may take until its control socket is there.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to end after SIGTERM.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running daemon; killed on drop.
+pub(crate) struct Daemon {
+    child: Child,
+    /// Its control socket.
+    pub(crate) socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    pub(super) fn start(phone: &Namespace, folder: &Path, config: &str) -> Self {
+        let socket = control_socket(config);
+        let file = folder.join("muzzle.toml");
+        std::fs::write(&file, config).expect("the config can be written");
+        let log = folder.join("daemon.log");
+        let output = File::options().create(true).append(true).open(&log);
+        let output = output.expect("the log can be opened");
+        let errors = output.try_clone().expect("a file can be opened twice");
+        let mut command = phone.command(env!("CARGO_BIN_EXE_muzzle"));
+        command.args(["daemon", "--config"]).arg(&file);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = command.spawn().expect("the daemon can be started");
+        let mut daemon = Self { child, socket, log };
+        let mut ended = None;
+        wait_for("the daemon's control socket", START_LIMIT, || {
+            ended = daemon.child.try_wait().expect("a child can be waited for");
+            ended.is_some() || daemon.socket.exists()
+        });
+        assert!(
+            ended.is_none(),
+            "the daemon ended ({ended:?}): {}",
+            daemon.log()
+        );
+        daemon
+    }
+
+    /// The process started: the supervisor.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("the daemon can be signalled");
+    }
+
+    /// All it has written to its standard output and error.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it with SIGTERM.
+    ///
+    /// # Panics
+    /// It does not end in time; it is killed then.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        let mut status = None;
+        wait_for("the daemon's end after SIGTERM", STOP_LIMIT, || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        status.expect("waited for")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("daemon's log:\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `[control] socket` of a config.
+fn control_socket(config: &str) -> PathBuf {
+    let table: toml::Table = config.parse().expect("the config is TOML");
+    let socket = table
+        .get("control")
+        .and_then(|control| control.get("socket"));
+    PathBuf::from(
+        socket
+            .and_then(toml::Value::as_str)
+            .expect("the config names its socket"),
+    )
+}

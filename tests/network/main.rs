@@ -1,0 +1,9 @@
+//! Tests against the real kernel, each in network namespaces of its own. They need root, legacy
+//! iptables, iproute2, dnsmasq, dig, curl, openssl and conntrack: `scripts/test.sh` checks.
+
+#[path = "../lab/mod.rs"]
+mod lab;
+
+mod firewall;
+mod firewall_trouble;
+mod prefilter;
