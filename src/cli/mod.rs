@@ -48,7 +48,7 @@ enum Command {
     /// Make the daemon read its config again; a bad file changes nothing.
     Reload(reload::Args),
     /// Look into what Muzzle knows about endpoints.
-    Catalogue(catalogue::Args),
+    Catalogue(catalogue::CatalogueArgs),
     /// Find out what this kernel and this iptables can do, and what follows from it.
     Doctor(doctor::Args),
 }
@@ -75,7 +75,7 @@ impl Cli {
             Command::Status(args) => status::run(&args, &self.config, &mut out),
             Command::Log(args) => log::run(&args, &self.config, &mut out),
             Command::Reload(args) => reload::run(&args, &self.config, &mut out),
-            Command::Catalogue(args) => catalogue::run(&args, &mut out),
+            Command::Catalogue(args) => catalogue::run(&args, &mut out, &mut anstream::stderr()),
             Command::Doctor(args) => doctor::run(&args, &self.config, &mut out),
         }
     }

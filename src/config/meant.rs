@@ -86,6 +86,14 @@ pub struct DnsSettings {
     pub ttl: Duration,
 }
 
+impl DnsSettings {
+    /// The time to live as DNS counts it.
+    #[must_use]
+    pub fn ttl_secs(&self) -> u32 {
+        u32::try_from(self.ttl.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
 impl Default for DnsSettings {
     fn default() -> Self {
         Self {
@@ -161,7 +169,7 @@ impl Default for FirewallSettings {
 /// Which decisions are recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Record {
+pub enum Recorded {
     /// All of them.
     #[default]
     All,
@@ -173,15 +181,15 @@ pub enum Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
     /// Which decisions.
-    pub record: Record,
+    pub record: Recorded,
     /// How many records are kept in memory.
-    pub recent: u32,
+    pub recent: usize,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            record: Record::default(),
+            record: Recorded::default(),
             recent: 1000,
         }
     }

@@ -15,9 +15,16 @@ use std::path::{Path, PathBuf};
 
 pub use meant::{
     Config, ConnectionSettings, DnsSettings, FirewallSettings, LogSettings, QueueSettings,
-    Record,
+    Recorded,
 };
 pub use reader::{Problem, Problems};
+
+/// Where the config file is when nobody says otherwise.
+#[cfg(target_os = "android")]
+pub const DEFAULT_PATH: &str = "/data/adb/muzzle/muzzle.toml";
+/// Where the config file is when nobody says otherwise.
+#[cfg(not(target_os = "android"))]
+pub const DEFAULT_PATH: &str = "/etc/muzzle/muzzle.toml";
 
 /// Largest config file that is read, in bytes. Ten thousand rules take one; what is larger is
 /// something else.

@@ -89,14 +89,14 @@ pub(super) fn with_lines(file: &str, text: &str, mut found: Vec<Found>) -> Probl
 }
 
 /// Counts lines up to offsets that only grow.
-struct LineCounter<'a> {
+pub(super) struct LineCounter<'a> {
     bytes: &'a [u8],
     counted_to: usize,
     line: usize,
 }
 
 impl<'a> LineCounter<'a> {
-    const fn new(text: &'a str) -> Self {
+    pub(super) const fn new(text: &'a str) -> Self {
         Self {
             bytes: text.as_bytes(),
             counted_to: 0,
@@ -104,7 +104,7 @@ impl<'a> LineCounter<'a> {
         }
     }
 
-    fn line_of(&mut self, at: usize) -> usize {
+    pub(super) fn line_of(&mut self, at: usize) -> usize {
         let at = at.clamp(self.counted_to, self.bytes.len());
         let between = &self.bytes[self.counted_to..at];
         self.line += between.iter().filter(|&&byte| byte == b'\n').count();

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::problems::{Found, Kind, with_lines};
+use super::problems::{Found, Kind, LineCounter, with_lines};
 pub use super::problems::{Problem, Problems};
 
 /// A file being read: its text, the problems found so far and the keys that were asked for.
@@ -105,6 +105,12 @@ impl<'i> Section<'_, '_, 'i> {
     pub fn report(&mut self, message: impl Into<String>) {
         let at = self.at;
         self.source.report(at, message.into());
+    }
+
+    /// The line of its heading, counted from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        LineCounter::new(self.source.text).line_of(self.at)
     }
 
     /// Whether `key` is written (and not read yet).

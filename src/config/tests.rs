@@ -124,7 +124,7 @@ action = "block"
             lock_wait: std::time::Duration::from_secs(60),
         },
         log: LogSettings {
-            record: Record::Matched,
+            record: Recorded::Matched,
             recent: 0,
         },
         control_socket: "/tmp/control.sock".into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::meant::{
     Config, ConnectionSettings, DnsSettings, FirewallSettings, LogSettings, QueueSettings,
-    Record,
+    Recorded,
 };
 use super::reader::{Problems, Section, Source};
 use super::written_rule;
@@ -121,7 +121,7 @@ fn firewall(section: &mut Section<'_, '_, '_>) -> FirewallSettings {
 
 fn log(section: &mut Section<'_, '_, '_>) -> LogSettings {
     let default = LogSettings::default();
-    let records = [("all", Record::All), ("matched", Record::Matched)];
+    let records = [("all", Recorded::All), ("matched", Recorded::Matched)];
     LogSettings {
         record: section.word("record", &records).unwrap_or(default.record),
         recent: section

@@ -81,7 +81,7 @@ impl Daemon {
         let (sender, receiver) = record::channel(EVENT_CAPACITY);
         let rules = Arc::new(ArcSwap::new(Arc::clone(&loaded.ruleset)));
         let packages = Arc::new(ArcSwap::new(Arc::clone(&loaded.packages)));
-        let log = Arc::new(Log::new(loaded.config.log.recent()));
+        let log = Arc::new(Log::new(loaded.config.log.recent));
         let settings = queues::Settings {
             queue: &loaded.config.queue,
             mark: loaded.config.firewall.mark,
@@ -175,7 +175,7 @@ impl Daemon {
             .map_err(|error| format!("{error:#}\n{kept}"))?;
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.packages.store(Arc::clone(&loaded.packages));
-        self.log.set_capacity(loaded.config.log.recent());
+        self.log.set_capacity(loaded.config.log.recent);
         self.loaded = loaded;
         Ok(format!("reloaded: {}", self.loaded.summary()))
     }
