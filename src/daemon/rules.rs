@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::apps::Packages;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Endpoint};
 use crate::config::Config;
-use crate::decide::Policy;
+use crate::decide::{Action, Policy};
 use crate::inspect::Ruleset;
 
 /// Everything that was read, as one.
@@ -88,11 +88,12 @@ impl Loaded {
 }
 
 impl Ports {
-    /// The config's ports, and on top of them those the catalogue names for endpoints. Nobody
-    /// says what is spoken there, so both are looked for.
+    /// The config's ports, and on top of them those of endpoints that are not simply allowed.
+    /// Nobody says what is spoken there, so both are looked for.
     fn of(config: &Config, catalogue: &Catalogue) -> Self {
-        let named = catalogue.endpoints.iter().flat_map(|endpoint| endpoint.ports.iter().copied());
-        let named: Vec<u16> = named.collect();
+        let watched = |endpoint: &&Endpoint| config.preset.action(endpoint) != Action::Allow;
+        let endpoints = catalogue.endpoints.iter().filter(watched);
+        let named: Vec<u16> = endpoints.flat_map(|it| it.ports.iter().copied()).collect();
         let with = |configured: &[u16]| {
             let mut ports: Vec<u16> = configured.iter().chain(&named).copied().collect();
             ports.sort_unstable();

@@ -1,0 +1,142 @@
+//! What Muzzle costs beside a program that accepts every queued packet (the `nfq` crate), and
+//! beside no filter at all, in one interleaved run in the same namespaces.
+//!
+//! Needs root, as the namespace tests do: `cargo bench --bench dns_queue [-- ROUNDS [SECONDS]]`.
+//! Ratios hold from machine to machine, absolute figures do not.
+
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures with a clock")]
+#![allow(clippy::unwrap_used, reason = "a benchmark stops where anything fails")]
+
+#[path = "../../tests/lab/mod.rs"]
+mod lab;
+mod load;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use lab::{Daemon, Lab, Namespace};
+use load::{Load, Sample};
+
+const ACCEPT_ALL_QUEUE: u16 = 6400;
+
+/// Who looks at the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filter {
+    None,
+    AcceptAll,
+    Muzzle,
+}
+
+const FILTERS: [Filter; 3] = [Filter::None, Filter::AcceptAll, Filter::Muzzle];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let first = arguments.next();
+    if first.as_deref() == Some("accept-all") {
+        accept_all();
+    }
+    let rounds = first.map_or(5, |text| text.parse().unwrap());
+    let seconds = arguments.next().map_or(2, |text| text.parse().unwrap());
+    let lab = Lab::bare();
+    let responder = load::Responder::start(&lab.internet);
+    for blocked in [false, true] {
+        let title = if blocked { "every second name blocked" } else { "all names allowed" };
+        println!("\nDNS, closed loop, one query in flight, {title}, {rounds} rounds:");
+        compare(&lab, rounds, Duration::from_secs(seconds), blocked);
+    }
+    responder.stop();
+}
+
+fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
+    let mut samples: [Vec<Sample>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..rounds {
+        for turn in 0..FILTERS.len() {
+            let which = (round + turn) % FILTERS.len();
+            samples[which].push(measure(lab, FILTERS[which], time, blocked));
+        }
+    }
+    let [none, accept_all, muzzle] = samples.map(|samples| Sample::median(&samples));
+    println!("             decisions/s   median µs   p99 µs   CPU µs/decision");
+    for (name, sample) in
+        [("no filter", none), ("accept all", accept_all), ("Muzzle", muzzle)]
+    {
+        println!("  {name:<11} {sample}");
+    }
+    let added = |sample: Sample| sample.median_micros - none.median_micros;
+    println!(
+        "  Muzzle / accept all: decisions {:.2}, added latency {:.2}, CPU {:.2}",
+        muzzle.per_second / accept_all.per_second,
+        added(muzzle) / added(accept_all),
+        muzzle.cpu_micros / accept_all.cpu_micros,
+    );
+}
+
+fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
+    let load = Load { time, blocked: blocked && filter == Filter::Muzzle };
+    match filter {
+        Filter::None => load.run(&lab.phone, None),
+        Filter::AcceptAll => {
+            let process = AcceptAll::start(&lab.phone);
+            load.run(&lab.phone, Some(process.child.id()))
+        }
+        Filter::Muzzle => {
+            let daemon = start_muzzle(lab);
+            let pid = daemon.pid().as_raw().cast_unsigned();
+            let sample = load.run(&lab.phone, Some(pid));
+            daemon.stop();
+            sample
+        }
+    }
+}
+
+fn start_muzzle(lab: &Lab) -> Daemon {
+    let folder = lab.folder().display();
+    lab.start_daemon(&format!("[control]\nsocket = \"{folder}/control.sock\"\n"))
+}
+
+/// The accept-everything program and the rule that feeds it.
+struct AcceptAll<'a> {
+    child: Child,
+    phone: &'a Namespace,
+}
+
+impl<'a> AcceptAll<'a> {
+    fn start(phone: &'a Namespace) -> Self {
+        let mut command = phone.command(std::env::current_exe().unwrap());
+        let child = command.arg("accept-all").stdin(Stdio::null()).spawn().unwrap();
+        let filter = Self { child, phone };
+        filter.rule("-A");
+        // It has bound its queue by the time the rule is in, or the rule lets packets pass.
+        std::thread::sleep(Duration::from_millis(300));
+        filter
+    }
+
+    fn rule(&self, verb: &str) {
+        let mut command: Command = self.phone.command("iptables-legacy");
+        command.args(["-w", "5", "-t", "raw", verb, "OUTPUT", "-p", "udp", "--dport", "53"]);
+        command.args(["-j", "NFQUEUE", "--queue-bypass", "--queue-num"]);
+        let status = command.arg(ACCEPT_ALL_QUEUE.to_string()).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for AcceptAll<'_> {
+    fn drop(&mut self) {
+        self.rule("-D");
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// As little as a program on NFQUEUE can do.
+fn accept_all() -> ! {
+    let mut queue = nfq::Queue::open().unwrap();
+    queue.bind(ACCEPT_ALL_QUEUE).unwrap();
+    queue.set_recv_uid_gid(ACCEPT_ALL_QUEUE, true).unwrap();
+    queue.set_fail_open(ACCEPT_ALL_QUEUE, true).unwrap();
+    loop {
+        let mut message = queue.recv().unwrap();
+        message.set_verdict(nfq::Verdict::Accept);
+        queue.verdict(message).unwrap();
+    }
+}
