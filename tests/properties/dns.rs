@@ -193,7 +193,10 @@ proptest! {
             && message.metadata.message_type == MessageType::Query
             && !message.queries.is_empty()
         {
-            assert_same_query(message, &ours.unwrap());
+            let query = ours.unwrap();
+            assert_same_query(message, &query);
+            let dnssec_ok = message.edns.as_ref().map(|edns| edns.flags().dnssec_ok);
+            prop_assert_eq!(query.edns().map(|edns| edns.dnssec_ok), dnssec_ok);
         }
         let Ok(query) = ours else { return Ok(()) };
         let expected: Vec<_> = query.questions().collect();

@@ -119,7 +119,7 @@ fn request() -> impl Strategy<Value = (Vec<u8>, String)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_hello_gives_its_name((stream, name) in hello()) {
