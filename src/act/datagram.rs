@@ -10,6 +10,7 @@ use crate::parse::udp::HEADER_BYTES;
 ///
 /// Returns the length of the packet; none where `payload` returns none, `out` is too small, or
 /// the flow's ends are of different families.
+#[must_use]
 pub fn udp_reply(
     flow: &FlowKey,
     out: &mut [u8],
@@ -106,12 +107,13 @@ mod tests {
     fn a_checksum_of_zero_is_sent_as_ones() {
         let flow = flow("0.0.0.0:0", "0.0.0.0:0");
         let mut out = [0; 30];
-        // Pseudo-header and header sum up to 17 + 10 + 10; this payload makes it 0xffff.
+        // Protocol 17 and twice the length 10 are all else there is: the sum becomes 0xffff.
         let fill = (0xffff_u16 - 37).to_be_bytes();
-        udp_reply(&flow, &mut out, |payload| {
+        let length = udp_reply(&flow, &mut out, |payload| {
             payload.copy_from_slice(&fill);
             Some(2)
         });
+        assert_eq!(length, Some(30));
         assert_eq!(out[26..28], [0xff, 0xff]);
     }
 }

@@ -18,7 +18,7 @@ const RECURSION_AVAILABLE: u16 = 0x0080;
 const RCODE_NO_ERROR: u16 = 0;
 const RCODE_NXDOMAIN: u16 = 3;
 const RCODE_REFUSED: u16 = 5;
-/// A record's first byte pair points at a name when its upper two bits are set.
+/// Upper two bits of what stands for a name and points at it (RFC 1035 section 4.1.4).
 const POINTER: u16 = 0xc000;
 /// Most a TTL can be (RFC 2181 section 8).
 const MAX_TTL_SECS: u32 = 0x7fff_ffff;
@@ -301,8 +301,7 @@ mod tests {
 
     #[test]
     fn a_pointer_into_the_header_is_written_out() {
-        // ARCOUNT and the id make the root or a label, as the case may be: here the name is
-        // `a` + the root at offset 4, the high byte of QDCOUNT.
+        // The name is `a` and then the root at offset 4, which is the high byte of QDCOUNT.
         let message = b"\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\
             \x01a\xc0\x04\x00\x01\x00\x01";
         let query = Query::parse(message).unwrap();

@@ -23,6 +23,7 @@ const V6_MAX_BYTES: usize = 1280;
 ///
 /// Returns the length of the packet; none where `original` is not UDP or TCP to one host (RFC
 /// 1122 section 3.2.2 forbids errors about others) or `out` is too small.
+#[must_use]
 pub fn port_unreachable(original: &[u8], out: &mut [u8]) -> Option<usize> {
     let packet = IpPacket::parse(original).ok()?;
     if !matches!(packet.protocol, UDP | TCP) || !is_one_host(packet.destination) {

@@ -28,6 +28,7 @@ pub struct SegmentHeader {
 ///
 /// Returns the length of the packet; none where `payload` returns none, `out` is too small, or
 /// the flow's ends are of different families.
+#[must_use]
 pub fn tcp_reply(
     flow: &FlowKey,
     header: SegmentHeader,
@@ -59,6 +60,7 @@ pub fn tcp_reply(
 /// is what a socket in SYN-SENT goes by.
 ///
 /// None for a reset, which is never answered, and where [`tcp_reply`] is none.
+#[must_use]
 pub fn reset_for(flow: &FlowKey, segment: &TcpSegment<'_>, out: &mut [u8]) -> Option<usize> {
     if segment.flags.contains(TcpFlags::RST) {
         return None;

@@ -1,0 +1,16 @@
+//! The start of a stream, cut anywhere: an answer never changes with more bytes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use muzzle::parse::{Detected, tls::server_name};
+
+fuzz_target!(|stream: &[u8]| {
+    let whole = server_name(stream);
+    for end in 0..stream.len() {
+        let part = server_name(&stream[..end]);
+        assert!(
+            part == Detected::Incomplete || part == whole,
+            "changed after {end}"
+        );
+    }
+});
