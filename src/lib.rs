@@ -3,7 +3,7 @@
 pub mod act;
 pub mod apps;
 pub mod catalogue;
-
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod parse;

@@ -1,5 +1,9 @@
 //! `Policy::decide` against a reference that scans every rule and every entry, on names, apps
 //! and addresses few enough that they meet all the time.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the allowance for tests does not reach the functions that tests call"
+)]
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
