@@ -1,4 +1,4 @@
-//! The config file: as written ([`reader`], [`written`]) → as meant ([`Config`]).
+//! The config file: as written ([`reader`], `written`) → as meant ([`Config`]).
 //! `config/muzzle.toml` documents every key.
 
 pub mod meant;

@@ -9,6 +9,8 @@ pub mod name_set;
 pub mod policy;
 pub mod rule;
 mod rule_index;
+#[cfg(test)]
+mod tests;
 
 pub use address_set::AddressSet;
 pub use decision::{Decision, EndpointId, Outcome, Reason};

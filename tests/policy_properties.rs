@@ -1,0 +1,360 @@
+//! `Policy::decide` against a reference that scans every rule and every entry, on names, apps
+//! and addresses few enough that they meet all the time.
+#![allow(
+    clippy::unwrap_used,
+    reason = "the allowance for tests does not reach the functions that tests call"
+)]
+
+use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use muzzle::apps::{PackageName, Packages};
+use muzzle::catalogue::{Catalogue, Category, Confidence, Endpoint, Pattern, Preset};
+use muzzle::decide::{
+    Action, Decision, EndpointId, Evidence, Facts, FlowKey, Mode, NamePattern, Policy,
+    Protocol, Reason, Rule, RuleId, Uid, UnixSeconds,
+};
+use muzzle::parse::DomainName;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const PACKAGES: &str = "com.a 10101 0\ncom.b 10102 0\ncom.shared 10102 0\n";
+const NOW: i64 = 1000;
+
+/// The specification, step by step, with no index at all.
+fn reference(
+    preset: Preset,
+    rules: &[Rule],
+    catalogue: &Catalogue,
+    facts: &Facts<'_>,
+) -> Decision {
+    let asked = facts.evidence.name().map(ToString::to_string);
+    let packages = Packages::parse(PACKAGES);
+    let best = |in_step: &dyn Fn(&Rule) -> bool, waits: bool| {
+        let rule = (1..)
+            .zip(rules)
+            .filter(|(_, rule)| in_step(rule) && applies(rule, facts, &packages))
+            .min_by_key(|(number, rule)| rank(rule, *number))?;
+        let waits = waits
+            && rule.1.action == Action::Block
+            && matches!(facts.evidence, Evidence::Syn { name_follows: true });
+        (!waits).then_some(Decision {
+            action: rule.1.action,
+            reason: Reason::Rule(RuleId(rule.0)),
+        })
+    };
+    let names_host = |rule: &Rule| matches!(rule.name, Some(NamePattern::Exact(_)));
+    let entry = asked.as_deref().and_then(|name| {
+        let covers = |pattern: &Pattern| match pattern {
+            Pattern::Exact(entry) => (entry.to_string() == name).then_some(1000),
+            Pattern::Suffix(entry) => is_below(name, entry).then(|| entry.to_string().len()),
+            Pattern::Range(_) => None,
+        };
+        best_entry(catalogue, preset, covers)
+    });
+    let protected = entry.filter(|&(id, _)| catalogue.endpoints[id].is_protected());
+    let range = judged_remote(facts).and_then(|remote| {
+        let holds = |pattern: &Pattern| match pattern {
+            Pattern::Range(range) => range
+                .contains(&remote.ip().to_canonical())
+                .then(|| usize::from(range.prefix_len())),
+            _ => None,
+        };
+        best_entry(catalogue, preset, holds)
+    });
+    let listed = |reason: fn(EndpointId) -> Reason| {
+        move |(id, action)| Decision {
+            action,
+            reason: reason(EndpointId(u32::try_from(id).unwrap())),
+        }
+    };
+    let (has_name, has_app, has_address) = (
+        |rule: &Rule| rule.name.is_some(),
+        |rule: &Rule| rule.app.is_some(),
+        |rule: &Rule| rule.address.is_some(),
+    );
+    best(&|rule| names_host(rule), false)
+        .or_else(|| protected.map(listed(Reason::Protected)))
+        .or_else(|| best(&|rule| has_app(rule) && has_name(rule), false))
+        .or_else(|| best(&|rule| has_name(rule), false))
+        .or_else(|| {
+            best(
+                &|rule| !has_name(rule) && has_app(rule) && has_address(rule),
+                false,
+            )
+        })
+        .or_else(|| {
+            best(
+                &|rule| !has_name(rule) && has_app(rule) && !has_address(rule),
+                true,
+            )
+        })
+        .or_else(|| best(&|rule| !has_name(rule) && has_address(rule), false))
+        .or_else(|| {
+            let only_port =
+                |rule: &Rule| !has_name(rule) && !has_app(rule) && !has_address(rule);
+            best(&only_port, true)
+        })
+        .or_else(|| entry.or(range).map(listed(Reason::Catalogue)))
+        .unwrap_or(Decision::UNLISTED)
+}
+
+/// The far end, unless this is DNS.
+fn judged_remote(facts: &Facts<'_>) -> Option<SocketAddr> {
+    let is_dns =
+        matches!(facts.evidence, Evidence::Question { .. }) || facts.flow.remote.port() == 53;
+    (!is_dns).then_some(facts.flow.remote)
+}
+
+fn applies(rule: &Rule, facts: &Facts<'_>, packages: &Packages) -> bool {
+    let name_holds = rule.name.as_ref().is_none_or(|pattern| {
+        let asked = facts.evidence.name().map(ToString::to_string);
+        asked.is_some_and(|asked| match pattern {
+            NamePattern::Exact(name) => name.to_string() == asked,
+            NamePattern::Suffix(name) => is_below(&asked, name),
+        })
+    });
+    let app_holds = rule.app.as_ref().is_none_or(|app| {
+        facts
+            .uid
+            .is_some_and(|uid| packages.of(uid).any(|package| package == app))
+    });
+    let remote = judged_remote(facts);
+    let far_end_holds = (rule.address.is_none() && rule.port.is_none())
+        || remote.is_some_and(|remote| {
+            let address: IpAddr = remote.ip().to_canonical();
+            rule.address.is_none_or(|range| range.contains(&address))
+                && rule.port.is_none_or(|port| port == remote.port())
+        });
+    let in_time = rule.until.is_none_or(|until| NOW < until.0);
+    name_holds && app_holds && far_end_holds && in_time
+}
+
+fn is_below(asked: &str, name: &DomainName) -> bool {
+    format!(".{asked}").ends_with(&format!(".{name}"))
+}
+
+/// Smallest is best.
+fn rank(rule: &Rule, number: u32) -> impl Ord + use<> {
+    let name = rule.name.as_ref().map_or(0, |pattern| match pattern {
+        NamePattern::Exact(_) => 1000,
+        NamePattern::Suffix(name) => name.labels().count(),
+    });
+    (
+        // Among rules without a name the range comes first, among those with one the app.
+        Reverse(name),
+        rule.app.is_none(),
+        rule.address.map_or(129, |range| 128 - range.prefix_len()),
+        rule.port.is_none(),
+        rule.action,
+        number,
+    )
+}
+
+/// The entry whose pattern is the most specific; of equal ones the protected, then the milder.
+fn best_entry(
+    catalogue: &Catalogue,
+    preset: Preset,
+    specificity: impl Fn(&Pattern) -> Option<usize>,
+) -> Option<(usize, Action)> {
+    let entries = catalogue.endpoints.iter().enumerate();
+    entries
+        .filter_map(|(id, entry)| {
+            let length = specificity(&entry.pattern)?;
+            let action = preset.action(entry);
+            Some((Reverse(length), !entry.is_protected(), action, id))
+        })
+        .min()
+        .map(|(_, _, action, id)| (id, action))
+}
+
+fn name() -> impl Strategy<Value = DomainName> {
+    prop::collection::vec(select(vec!["a", "b", "ab"]), 1..4)
+        .prop_map(|labels| DomainName::from_text(&labels.join(".")).unwrap())
+}
+
+fn name_pattern() -> impl Strategy<Value = NamePattern> {
+    (name(), any::<bool>()).prop_map(|(name, below)| match below {
+        true => NamePattern::Suffix(name),
+        false => NamePattern::Exact(name),
+    })
+}
+
+fn range() -> impl Strategy<Value = ipnet::IpNet> {
+    let ranges = [
+        "203.0.113.0/24",
+        "203.0.113.1/32",
+        "203.0.113.0/25",
+        "0.0.0.0/0",
+        "::/0",
+    ];
+    select(ranges.to_vec()).prop_map(|range| range.parse().unwrap())
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    select(vec![Action::Allow, Action::Log, Action::Block])
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    (
+        prop::option::of(name_pattern()),
+        prop::option::of(select(vec!["com.a", "com.b", "com.absent"])),
+        prop::option::of(range()),
+        prop::option::of(select(vec![443, 8106])),
+        action(),
+        prop::option::of((NOW - 1..NOW + 2).prop_map(UnixSeconds)),
+    )
+        .prop_map(|(name, app, address, port, action, until)| Rule {
+            name,
+            app: app.map(|app| PackageName::from_text(app).unwrap()),
+            address,
+            port,
+            until,
+            ..Rule::new(action)
+        })
+        .prop_filter("a rule has a condition", Rule::has_condition)
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let pattern = prop_oneof![
+        3 => name_pattern().prop_map(|pattern| match pattern {
+            NamePattern::Exact(name) => Pattern::Exact(name),
+            NamePattern::Suffix(name) => Pattern::Suffix(name),
+        }),
+        1 => range().prop_map(Pattern::Range),
+    ];
+    let category = select(vec![
+        Category::Telemetry,
+        Category::Essential,
+        Category::Functional,
+    ]);
+    let confidence = select(vec![Confidence::Low, Confidence::High]);
+    (pattern, category, action(), confidence).prop_map(
+        |(pattern, category, action, confidence)| Endpoint {
+            pattern,
+            owner: String::new(),
+            system: String::new(),
+            region: String::new(),
+            category,
+            action,
+            confidence,
+            ports: Vec::new(),
+            breaks: String::new(),
+            sources: Vec::new(),
+        },
+    )
+}
+
+/// What is seen of a packet, owning its name.
+#[derive(Clone, Debug)]
+struct Seen {
+    kind: u8,
+    name: DomainName,
+    uid: Option<u32>,
+    remote: SocketAddr,
+}
+
+impl Seen {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            flow: FlowKey {
+                protocol: Protocol::Tcp,
+                local: SocketAddr::from(([10, 0, 0, 2], 40_000)),
+                remote: self.remote,
+            },
+            uid: self.uid.map(Uid),
+            evidence: match self.kind {
+                0 => Evidence::Question {
+                    name: &self.name,
+                    qtype: 1,
+                },
+                1 => Evidence::Sni(&self.name),
+                2 => Evidence::Host(&self.name),
+                3 => Evidence::Unnamed,
+                4 => Evidence::Syn { name_follows: true },
+                _ => Evidence::Syn {
+                    name_follows: false,
+                },
+            },
+        }
+    }
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    let uids = vec![10_101, 10_102, 99_910_101, 20_101, 30_101, 1000];
+    let addresses = ["203.0.113.1", "203.0.113.9", "203.0.113.200", "192.0.2.1"];
+    let addresses = [&addresses[..], &["::ffff:203.0.113.1", "2001:db8::1"]].concat();
+    (
+        0_u8..6,
+        name(),
+        prop::option::of(select(uids)),
+        select(addresses),
+        select(vec![443, 443, 8106, 53]),
+    )
+        .prop_map(|(kind, name, uid, address, port)| Seen {
+            kind,
+            name,
+            uid,
+            remote: SocketAddr::new(address.parse().unwrap(), port),
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn decide_equals_the_reference(
+        preset in select(vec![Preset::Careful, Preset::Standard, Preset::Strict]),
+        rules in prop::collection::vec(rule(), 0..12),
+        endpoints in prop::collection::vec(endpoint(), 0..12),
+        packets in prop::collection::vec(seen(), 1..20),
+    ) {
+        let catalogue = Catalogue { endpoints };
+        let policy = Policy::compile(
+            Mode::Enforce,
+            preset,
+            &rules,
+            Arc::new(catalogue.clone()),
+            &Packages::parse(PACKAGES),
+        );
+        for packet in packets {
+            let facts = packet.facts();
+            prop_assert_eq!(
+                policy.decide(&facts, UnixSeconds(NOW)),
+                reference(preset, &rules, &catalogue, &facts),
+                "{:?}", packet
+            );
+        }
+    }
+
+    #[test]
+    fn a_protected_name_is_refused_only_by_a_rule_that_names_it(
+        rules in prop::collection::vec(rule(), 0..12),
+        packet in seen(),
+    ) {
+        let endpoint = Endpoint {
+            pattern: Pattern::Exact(packet.name.clone()),
+            owner: String::new(),
+            system: String::new(),
+            region: String::new(),
+            category: Category::Essential,
+            action: Action::Allow,
+            confidence: Confidence::Low,
+            ports: Vec::new(),
+            breaks: String::new(),
+            sources: Vec::new(),
+        };
+        let catalogue = Arc::new(Catalogue { endpoints: vec![endpoint] });
+        let packages = Packages::parse(PACKAGES);
+        let policy = Policy::compile(Mode::Enforce, Preset::Strict, &rules, catalogue, &packages);
+        let decision = policy.decide(&packet.facts(), UnixSeconds(NOW));
+        if packet.facts().evidence.name().is_some() && decision.action == Action::Block {
+            let Reason::Rule(RuleId(number)) = decision.reason else {
+                return Err(TestCaseError::fail("not a rule"));
+            };
+            let rule = &rules[usize::try_from(number).unwrap() - 1];
+            prop_assert_eq!(&rule.name, &Some(NamePattern::Exact(packet.name.clone())));
+        }
+    }
+}
