@@ -4,15 +4,26 @@
 //! one step, so there is no moment with half of the rules, and the lock is held for
 //! milliseconds (netd gives up on its own commands after 5 s).
 
+use std::error::Error as _;
+
 use super::iptables::{CommandError, Iptables};
 use super::plan::{CHAIN_PREFIX, Family, Plan, Table, WantedChain, deletion};
 use super::saved::{Defect, SavedTable, mark_conflicts};
 
-/// Why the firewall is not as wanted. One variant per step.
+/// Which step failed. The command line and what it said are in the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A plan could not be put into force. What this attempt had installed is gone again, and
+    /// with it all else of ours; where it had installed nothing, all is as it was before.
+    #[error("the firewall rules are not in force{}", also(.undo))]
+    NotApplied {
+        /// The step that failed.
+        source: Box<Self>,
+        /// What could not be taken back.
+        undo: Vec<Self>,
+    },
     /// A table could not be listed.
-    #[error("cannot list the {family} {table} table: {source}")]
+    #[error("cannot list the {family} {table} table")]
     List {
         /// Which family.
         family: Family,
@@ -22,7 +33,7 @@ pub enum Error {
         source: CommandError,
     },
     /// A chain could not be installed.
-    #[error("cannot install {family} chain {chain}: {source}{}", also(.undo))]
+    #[error("cannot install {family} chain {chain}")]
     Install {
         /// Which family.
         family: Family,
@@ -30,11 +41,9 @@ pub enum Error {
         chain: &'static str,
         /// The cause.
         source: CommandError,
-        /// What could not be taken back of what had been installed before.
-        undo: Vec<Self>,
     },
     /// A chain was installed without complaint, and yet is not there as wanted.
-    #[error("{family} chain {chain} is not as installed: {}{}", list(.defects), also(.undo))]
+    #[error("{family} chain {chain} is not as installed: {}", list(.defects))]
     NotAsInstalled {
         /// Which family.
         family: Family,
@@ -42,23 +51,9 @@ pub enum Error {
         chain: &'static str,
         /// What is wrong.
         defects: Vec<Defect>,
-        /// What could not be taken back.
-        undo: Vec<Self>,
-    },
-    /// A chain could not be read back.
-    #[error("cannot read {family} chain {chain} back: {source}{}", also(.undo))]
-    ReadBack {
-        /// Which family.
-        family: Family,
-        /// Our chain.
-        chain: &'static str,
-        /// The cause.
-        source: CommandError,
-        /// What could not be taken back.
-        undo: Vec<Self>,
     },
     /// A jump to a chain of ours could not be deleted.
-    #[error("cannot delete `{jump}` from the {family} {table} table: {source}")]
+    #[error("cannot delete `{jump}` from the {family} {table} table")]
     DeleteJump {
         /// Which family.
         family: Family,
@@ -70,7 +65,7 @@ pub enum Error {
         source: CommandError,
     },
     /// A chain of ours could not be deleted.
-    #[error("cannot delete {family} chain {chain}: {source}")]
+    #[error("cannot delete {family} chain {chain}")]
     DeleteChain {
         /// Which family.
         family: Family,
@@ -80,7 +75,7 @@ pub enum Error {
         source: CommandError,
     },
     /// The rules could not be saved as text.
-    #[error("cannot save the {family} rules: {source}")]
+    #[error("cannot save the {family} rules")]
     Save {
         /// Which family.
         family: Family,
@@ -124,23 +119,37 @@ impl Iptables {
     /// over whatever a killed daemon left.
     ///
     /// # Errors
-    /// The first step that failed; everything installed by then has been removed again.
+    /// [`Error::NotApplied`] with the first step that failed.
     pub fn apply(&self, plan: &Plan) -> Result<Applied, Error> {
         let mut applied = Applied {
             families: Vec::new(),
             warnings: Vec::new(),
         };
+        let mut installed = false;
         for &family in plan.families() {
             if family == Family::V6
-                && let Some(warning) = self.missing_ipv6()
+                && let Err(error) = self.list(family, Table::Raw)
+                && means_no_ipv6(&error)
             {
-                applied.warnings.push(warning);
+                applied.warnings.push(Warning::NoIpv6(error));
                 continue;
             }
             applied.families.push(family);
             for chain in plan.chains(family) {
-                self.install(family, &chain)
-                    .map_err(|error| error.undone(|| self.remove_from(&applied.families)))?;
+                if let Err(error) = self.install(family, &chain) {
+                    installed |= matches!(error, Error::NotAsInstalled { .. });
+                    let families = if installed {
+                        &applied.families[..]
+                    } else {
+                        &[]
+                    };
+                    let undo = self.remove_from(families);
+                    return Err(Error::NotApplied {
+                        source: Box::new(error),
+                        undo,
+                    });
+                }
+                installed = true;
             }
         }
         Ok(applied)
@@ -148,31 +157,29 @@ impl Iptables {
 
     /// Installs one chain and reads it back.
     fn install(&self, family: Family, wanted: &WantedChain) -> Result<(), Error> {
-        let (table, chain) = (wanted.table, wanted.name);
         let mut outcome = self.replace(family, wanted);
         if matches!(&outcome, Err(Error::Install { source, .. }) if source.is_refusal()) {
             // Somebody may have deleted a jump between the listing and the batch.
             outcome = self.replace(family, wanted);
         }
         outcome?;
-        let text = self.list(family, table).map_err(|source| {
-            let undo = Vec::new();
-            Error::ReadBack {
-                family,
-                chain,
-                source,
-                undo,
-            }
-        })?;
-        let defects = SavedTable::new(&text).defects(wanted);
+        // What cannot be read back is not there as far as anybody knows.
+        let text = self.list(family, wanted.table);
+        let defects = text.map_or_else(
+            |error| {
+                vec![Defect::Unreadable {
+                    reason: error.to_string(),
+                }]
+            },
+            |text| SavedTable::new(&text).defects(wanted),
+        );
         if defects.is_empty() {
             return Ok(());
         }
         Err(Error::NotAsInstalled {
             family,
-            chain,
+            chain: wanted.name,
             defects,
-            undo: Vec::new(),
         })
     }
 
@@ -185,27 +192,12 @@ impl Iptables {
             source,
         })?;
         let stale = SavedTable::new(&text).jumps_to(chain);
-        self.restore(family, &wanted.batch(&stale))
-            .map_err(|source| {
-                let undo = Vec::new();
-                Error::Install {
-                    family,
-                    chain,
-                    source,
-                    undo,
-                }
-            })
-    }
-
-    /// Why there is no IPv6 here, if there is none.
-    fn missing_ipv6(&self) -> Option<Warning> {
-        match self.list(Family::V6, Table::Raw) {
-            Err(error @ (CommandError::Refused { .. } | CommandError::Start { .. })) => {
-                Some(Warning::NoIpv6(error))
-            }
-            // A held lock or a lack of rights says nothing about IPv6: let it fail.
-            _ => None,
-        }
+        let outcome = self.restore(family, &wanted.batch(&stale));
+        outcome.map_err(|source| Error::Install {
+            family,
+            chain,
+            source,
+        })
     }
 
     /// Everything that is not as `plan` wants it; empty when all is well.
@@ -215,17 +207,19 @@ impl Iptables {
     pub fn verify(&self, plan: &Plan) -> Result<Vec<Finding>, Error> {
         let mut findings = Vec::new();
         for &family in plan.families() {
-            if family == Family::V6 && self.missing_ipv6().is_some() {
-                continue;
-            }
             for wanted in plan.chains(family) {
                 let table = wanted.table;
-                let text = self.list(family, table);
-                let text = text.map_err(|source| Error::List {
-                    family,
-                    table,
-                    source,
-                })?;
+                let text = match self.list(family, table) {
+                    Ok(text) => text,
+                    Err(error) if family == Family::V6 && means_no_ipv6(&error) => continue,
+                    Err(source) => {
+                        return Err(Error::List {
+                            family,
+                            table,
+                            source,
+                        });
+                    }
+                };
                 let defects = SavedTable::new(&text).defects(&wanted).into_iter();
                 findings.extend(defects.map(|defect| Finding {
                     family,
@@ -271,7 +265,7 @@ impl Iptables {
             Ok(text) => text,
             // No such table, no such family: nothing of ours can be there.
             Err(CommandError::Refused { .. }) => return Vec::new(),
-            Err(CommandError::Start { .. }) if family == Family::V6 => return Vec::new(),
+            Err(error) if family == Family::V6 && means_no_ipv6(&error) => return Vec::new(),
             Err(source) => {
                 return vec![Error::List {
                     family,
@@ -343,10 +337,11 @@ impl Iptables {
         errors
     }
 
-    /// The rules of others that use a bit of `mark`, as printed.
+    /// The firewall and routing rules of others that use a bit of `mark`, as printed.
     ///
     /// # Errors
-    /// The IPv4 rules cannot be saved; IPv6 is passed over where there is none.
+    /// The IPv4 rules cannot be saved. IPv6 and routing rules that cannot be read are passed
+    /// over: the phone may have neither.
     pub fn mark_conflicts(&self, mark: u32) -> Result<Vec<String>, Error> {
         let mut conflicts = Vec::new();
         for family in Family::BOTH {
@@ -355,23 +350,20 @@ impl Iptables {
                 Err(_) if family == Family::V6 => {}
                 Err(source) => return Err(Error::Save { family, source }),
             }
+            let routing = self.routing_rules(family).unwrap_or_default();
+            conflicts.extend(mark_conflicts(&routing, mark));
         }
         Ok(conflicts)
     }
 }
 
-impl Error {
-    /// Calls `remove` and notes what it could not remove.
-    fn undone(mut self, remove: impl FnOnce() -> Vec<Self>) -> Self {
-        let failed = remove();
-        match &mut self {
-            Self::Install { undo, .. }
-            | Self::NotAsInstalled { undo, .. }
-            | Self::ReadBack { undo, .. } => *undo = failed,
-            _ => {}
-        }
-        self
-    }
+/// Whether listing an IPv6 table failed because there is none. A held lock or a lack of rights
+/// says nothing about IPv6.
+fn means_no_ipv6(error: &CommandError) -> bool {
+    matches!(
+        error,
+        CommandError::Refused { .. } | CommandError::Start { .. }
+    )
 }
 
 /// The batch that deletes `jumps` and `chains`.
@@ -398,7 +390,9 @@ fn list(defects: &[Defect]) -> String {
 }
 
 fn also(undo: &[Error]) -> String {
-    undo.iter()
-        .map(|error| format!("; and then: {error}"))
-        .collect()
+    let left = undo.iter().map(|error| match error.source() {
+        Some(cause) => format!(" ({error}: {cause})"),
+        None => format!(" ({error})"),
+    });
+    left.collect()
 }

@@ -31,16 +31,17 @@ pub struct Iptables {
     wait: Duration,
 }
 
-/// Why a program did not do what was asked. Every variant names the command line.
+/// Why a program did not do what was asked. Its text is whole: command line, cause, and what
+/// the program said.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It could not be started or talked to.
-    #[error("`{command}` could not be run: {source}")]
+    #[error("`{command}` could not be run: {cause}")]
     Start {
         /// The command line.
         command: String,
         /// The cause.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Not root, or refused by SELinux.
     #[error("`{command}`: no permission, root is needed: {stderr}")]
@@ -93,7 +94,7 @@ impl CommandError {
 
 /// No iptables where it was looked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no iptables: looked for {0}")]
+#[error("no iptables with its -restore: looked for {0}")]
 pub struct NotFound(pub String);
 
 impl Iptables {
@@ -172,6 +173,12 @@ impl Iptables {
         self.run(&sibling(self.program(family), "-save"), [], "")
     }
 
+    /// `ip rule`: which marks lead to which routes.
+    pub(super) fn routing_rules(&self, family: Family) -> Result<String, CommandError> {
+        let flag = if family == Family::V4 { "-4" } else { "-6" };
+        self.run(Path::new("ip"), [flag, "rule"], "")
+    }
+
     /// Runs a program to its end, bounded in time.
     fn run<'a>(
         &self,
@@ -183,9 +190,9 @@ impl Iptables {
         command.args(arguments).env("LC_ALL", "C");
         let line = command_line(&command);
         let limit = self.wait + SILENCE;
-        let failed = |source| CommandError::Start {
+        let failed = |cause| CommandError::Start {
             command: line.clone(),
-            source,
+            cause,
         };
         let finished = finish(&mut command, input, limit).map_err(failed)?;
         let Some((status, output)) = finished else {

@@ -170,7 +170,6 @@ impl Iptables {
                     family,
                     chain: SCRATCH,
                     source,
-                    undo: Vec::new(),
                 });
             }
         };

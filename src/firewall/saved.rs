@@ -49,6 +49,12 @@ pub enum Defect {
         /// How many it has.
         found: usize,
     },
+    /// The table could not be read.
+    #[error("it cannot be read back: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The text of `iptables -t TABLE -S`.

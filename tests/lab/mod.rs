@@ -187,7 +187,14 @@ impl Lab {
         Finished::of(line, words(&self.phone, line))
     }
 
-    /// The same as an app with this uid.
+    /// The same with a shell's script, for blanks in words, pipes and the like.
+    pub(crate) fn phone_script(&self, script: &str) -> Finished {
+        let mut command = words(&self.phone, "sh -c");
+        command.arg(script);
+        Finished::of(script, command)
+    }
+
+    /// The same as [`Lab::phone`] as an app with this uid.
     pub(crate) fn phone_as(&self, uid: u32, line: &str) -> Finished {
         let line =
             format!("setpriv --reuid={uid} --regid={uid} --clear-groups --no-new-privs {line}");

@@ -298,6 +298,13 @@ fn foreign_use_of_the_mark_is_found() {
     lab.phone(&format!("ip6tables-legacy -w 5 -t mangle {rule}"))
         .ok();
     assert_eq!(conflicts().expect("savable"), [rule]);
+    lab.phone
+        .ip("rule add pref 99 fwmark 0x8000000/0x8000000 lookup main");
+    let found = conflicts().expect("savable");
+    assert_eq!(
+        found[0],
+        "99:\tfrom all fwmark 0x8000000/0x8000000 lookup main"
+    );
 }
 
 #[test]

@@ -41,12 +41,33 @@ fn scripted(lab: &Lab, first: &str) -> Iptables {
     iptables.with_lock_wait(Duration::from_secs(1))
 }
 
+/// The step that made `apply` fail, and the whole text.
+fn step(error: Error) -> (Error, String) {
+    let text = text(&error);
+    let Error::NotApplied { source, undo } = error else {
+        panic!("{error:?}")
+    };
+    assert!(undo.is_empty(), "{undo:?}");
+    (*source, text)
+}
+
+/// The whole text with every cause, as `{:#}` of anyhow prints it.
+fn text(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 #[test]
 fn no_iptables_is_said_clearly() {
     let error = Iptables::find(Some(&PathBuf::from("/nowhere/iptables"))).expect_err("nowhere");
     assert_eq!(
         error.to_string(),
-        "no iptables: looked for /nowhere/iptables"
+        "no iptables with its -restore: looked for /nowhere/iptables"
     );
 }
 
@@ -64,24 +85,22 @@ fn no_permission_is_said_clearly() {
         .phone
         .within(|| iptables.apply(&plan()))
         .expect_err("nobody may not");
+    let (step, whole) = step(error);
     let Error::List {
         source: CommandError::NoPermission { command, .. },
         ..
-    } = &error
+    } = step
     else {
-        panic!("{error:?}")
+        panic!("{step:?}")
     };
     assert!(command.ends_with("iptables -w 1 -t raw -S"), "{command}");
-    assert!(
-        error.to_string().contains("no permission, root is needed"),
-        "{error}"
-    );
+    assert!(whole.contains("no permission, root is needed"), "{whole}");
     let error = lab
         .phone
         .within(|| iptables.probe())
         .expect_err("nobody may not");
     assert!(
-        error.to_string().contains("no permission, root is needed"),
+        text(&error).contains("no permission, root is needed"),
         "{error}"
     );
     let errors = lab
@@ -103,32 +122,29 @@ fn a_held_lock_is_waited_for_and_then_named() {
         .phone
         .within(|| iptables.apply(&plan()))
         .expect_err("it is held");
+    let (step, whole) = step(error);
     let Error::List {
         source: CommandError::Locked { wait, .. },
         ..
-    } = &error
+    } = step
     else {
-        panic!("{error:?}")
+        panic!("{step:?}")
     };
-    assert_eq!(*wait, Duration::from_secs(1));
+    assert_eq!(wait, Duration::from_secs(1));
     assert!(
-        error
-            .to_string()
-            .contains("another program held the iptables lock"),
-        "{error}"
+        whole.contains("another program held the iptables lock for 1 s"),
+        "{whole}"
     );
     let error = lab
         .phone
         .within(|| iptables.probe())
         .expect_err("a held lock is no lack");
     assert!(
-        error
-            .to_string()
-            .contains("another program held the iptables lock"),
+        text(&error).contains("another program held the iptables lock"),
         "{error}"
     );
 
-    let patient = iptables.with_lock_wait(Duration::from_secs(5));
+    let patient = iptables.clone().with_lock_wait(Duration::from_secs(5));
     std::thread::scope(|scope| {
         scope.spawn(move || {
             std::thread::sleep(Duration::from_millis(300));
@@ -137,6 +153,15 @@ fn a_held_lock_is_waited_for_and_then_named() {
         let applied = lab.phone.within(|| patient.apply(&plan()));
         assert!(applied.expect("released in time").warnings.is_empty());
     });
+
+    // What is in force stays so when it cannot be renewed.
+    let before = lab.saved_rules();
+    let file = std::fs::File::open(&path).expect("made above");
+    let _lock = Flock::lock(file, FlockArg::LockExclusive).expect("nobody else has it");
+    lab.phone
+        .within(|| iptables.apply(&plan()))
+        .expect_err("it is held again");
+    assert_eq!(lab.saved_rules(), before);
 }
 
 #[test]
@@ -156,18 +181,18 @@ fn a_refused_table_takes_back_what_was_applied() {
             .phone
             .within(|| iptables.apply(&plan()))
             .expect_err("refused");
-        let Error::Install {
-            chain,
-            source,
-            undo,
-            ..
-        } = &error
-        else {
-            panic!("{error:?}")
-        };
-        assert_eq!(*chain, "muzzle_in");
-        assert!(source.to_string().ends_with("no such thing"), "{source}");
-        assert!(undo.is_empty(), "{undo:?}");
+        let (step, whole) = step(error);
+        assert!(
+            matches!(
+                step,
+                Error::Install {
+                    chain: "muzzle_in",
+                    ..
+                }
+            ),
+            "{step:?}"
+        );
+        assert!(whole.ends_with("no such thing"), "{whole}");
         assert_eq!(lab.saved_rules(), before);
     }
 }
@@ -181,13 +206,14 @@ fn a_program_that_only_pretends_is_caught() {
         .phone
         .within(|| iptables.apply(&plan()))
         .expect_err("nothing was done");
+    let (step, _) = step(error);
     let Error::NotAsInstalled {
         family: Family::V6,
         defects,
         ..
-    } = &error
+    } = step
     else {
-        panic!("{error:?}")
+        panic!("{step:?}")
     };
     assert_eq!(defects.len(), 2, "{defects:?}");
     assert_eq!(lab.saved_rules(), before);

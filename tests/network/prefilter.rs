@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use muzzle::firewall::{Family, Plan};
+use muzzle::firewall::Family;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
@@ -226,7 +226,7 @@ fn an_answer_nobody_asked_for_is_not_picked() {
 #[test]
 fn header_options_do_not_mislead() {
     let lab = Lab::bare();
-    let _iptables = apply(&lab, &Plan { ..plan() });
+    let _iptables = apply(&lab, &plan());
     let hits = Hits {
         lab: &lab,
         family: Family::V4,
