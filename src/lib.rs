@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod catalogue;
+pub mod cli;
 pub mod config;
 pub mod decide;
 pub mod parse;

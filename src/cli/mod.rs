@@ -1,0 +1,3 @@
+//! The commands people type, one file per subcommand.
+
+pub mod catalogue;
