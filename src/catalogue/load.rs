@@ -34,14 +34,19 @@ const BUILT_IN: &[(&str, &str)] = &built_in_files![
     "functional",
     "httpdns",
     "mi-browser",
+    "mi-home",
     "mi-stat",
     "onetrack",
     "ota",
+    "push-addresses",
     "push-aws",
+    "push-google",
+    "push-services",
     "push",
     "security-app",
     "sensors-analytics",
     "statistics",
+    "store-and-themes",
 ];
 
 /// Why a catalogue could not be loaded.
