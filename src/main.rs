@@ -13,7 +13,11 @@ fn main() -> ExitCode {
             let wrong = error.use_stderr();
             // Nothing is left to do where even that cannot be printed.
             let _printed = error.print();
-            if wrong { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+            if wrong {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            }
         }
     }
 }

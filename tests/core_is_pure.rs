@@ -47,7 +47,11 @@ fn the_core_has_no_io_no_clock_and_no_kernel() {
     let mut files = Vec::new();
     for part in CORE {
         let path = source.join(part);
-        assert!(path.exists(), "{} is not there any more: edit CORE", path.display());
+        assert!(
+            path.exists(),
+            "{} is not there any more: edit CORE",
+            path.display()
+        );
         collect(&path, &mut files);
     }
     let mut found = Vec::new();
@@ -62,7 +66,11 @@ fn the_core_has_no_io_no_clock_and_no_kernel() {
             }
         }
     }
-    assert!(found.is_empty(), "the core reaches outside:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "the core reaches outside:\n{}",
+        found.join("\n")
+    );
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {

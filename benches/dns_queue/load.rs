@@ -38,7 +38,9 @@ impl Load {
     fn closed_loop(self, filter: Option<u32>) -> Sample {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.connect(resolver()).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
         let queries: Vec<_> = (0..1000).map(|number| self.query(number)).collect();
         let mut answer = [0; 512];
         let mut latencies = Vec::with_capacity(1 << 20);
@@ -117,7 +119,12 @@ fn cpu_nanos(pid: u32) -> u64 {
     let mut sum = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let account = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
-        sum += account.split_whitespace().next().unwrap().parse::<u64>().unwrap();
+        sum += account
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap();
     }
     sum
 }
@@ -135,7 +142,9 @@ pub(crate) struct Responder {
 impl Responder {
     pub(crate) fn start(internet: &Namespace) -> Self {
         let socket = internet.within(|| UdpSocket::bind(resolver()).unwrap());
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let serve = move || {
@@ -147,7 +156,10 @@ impl Responder {
                 }
             }
         };
-        Self { stop, thread: std::thread::spawn(serve) }
+        Self {
+            stop,
+            thread: std::thread::spawn(serve),
+        }
     }
 
     pub(crate) fn stop(self) {

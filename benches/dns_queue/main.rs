@@ -4,7 +4,10 @@
 //! Needs root, as the namespace tests do: `cargo bench --bench dns_queue [-- ROUNDS [SECONDS]]`.
 //! Ratios hold from machine to machine, absolute figures do not.
 
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures with a clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures with a clock"
+)]
 #![allow(clippy::unwrap_used, reason = "a benchmark stops where anything fails")]
 
 #[path = "../../tests/lab/mod.rs"]
@@ -30,7 +33,9 @@ enum Filter {
 const FILTERS: [Filter; 3] = [Filter::None, Filter::AcceptAll, Filter::Muzzle];
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
     let first = arguments.next();
     if first.as_deref() == Some("accept-all") {
         accept_all();
@@ -40,7 +45,11 @@ fn main() {
     let lab = Lab::bare();
     let responder = load::Responder::start(&lab.internet);
     for blocked in [false, true] {
-        let title = if blocked { "every second name blocked" } else { "all names allowed" };
+        let title = if blocked {
+            "every second name blocked"
+        } else {
+            "all names allowed"
+        };
         println!("\nDNS, closed loop, one query in flight, {title}, {rounds} rounds:");
         compare(&lab, rounds, Duration::from_secs(seconds), blocked);
     }
@@ -57,9 +66,11 @@ fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
     }
     let [none, accept_all, muzzle] = samples.map(|samples| Sample::median(&samples));
     println!("             decisions/s   median µs   p99 µs   CPU µs/decision");
-    for (name, sample) in
-        [("no filter", none), ("accept all", accept_all), ("Muzzle", muzzle)]
-    {
+    for (name, sample) in [
+        ("no filter", none),
+        ("accept all", accept_all),
+        ("Muzzle", muzzle),
+    ] {
         println!("  {name:<11} {sample}");
     }
     let added = |sample: Sample| sample.median_micros - none.median_micros;
@@ -72,7 +83,10 @@ fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
 }
 
 fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
-    let load = Load { time, blocked: blocked && filter == Filter::Muzzle };
+    let load = Load {
+        time,
+        blocked: blocked && filter == Filter::Muzzle,
+    };
     match filter {
         Filter::None => load.run(&lab.phone, None),
         Filter::AcceptAll => {
@@ -103,7 +117,11 @@ struct AcceptAll<'a> {
 impl<'a> AcceptAll<'a> {
     fn start(phone: &'a Namespace) -> Self {
         let mut command = phone.command(std::env::current_exe().unwrap());
-        let child = command.arg("accept-all").stdin(Stdio::null()).spawn().unwrap();
+        let child = command
+            .arg("accept-all")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
         let filter = Self { child, phone };
         filter.rule("-A");
         // It has bound its queue by the time the rule is in, or the rule lets packets pass.
@@ -113,7 +131,9 @@ impl<'a> AcceptAll<'a> {
 
     fn rule(&self, verb: &str) {
         let mut command: Command = self.phone.command("iptables-legacy");
-        command.args(["-w", "5", "-t", "raw", verb, "OUTPUT", "-p", "udp", "--dport", "53"]);
+        command.args([
+            "-w", "5", "-t", "raw", verb, "OUTPUT", "-p", "udp", "--dport", "53",
+        ]);
         command.args(["-j", "NFQUEUE", "--queue-bypass", "--queue-num"]);
         let status = command.arg(ACCEPT_ALL_QUEUE.to_string()).status().unwrap();
         assert!(status.success());

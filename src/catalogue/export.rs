@@ -116,16 +116,16 @@ impl List {
     }
 
     fn finish(mut self) -> String {
-        self.comment(&format!("{} names", self.names));
+        self.comment(&format!("names: {}", self.names));
         if self.wildcards > 0 && self.format != Format::Adguard {
             self.comment(&format!(
-                "{} of them stand for every name below them too, which this format cannot say",
+                "wildcards among them, which this format cannot say: {}",
                 self.wildcards
             ));
         }
         if self.ranges > 0 {
             self.comment(&format!(
-                "{} address ranges are left out: this format has names only",
+                "address ranges left out, which this format cannot say: {}",
                 self.ranges
             ));
         }
@@ -180,9 +180,9 @@ mod tests {
             "# Muzzle catalogue, preset standard\n\
              0.0.0.0 ad.example.com\n\
              0.0.0.0 doubtful.example.net\n\
-             # 2 names\n\
-             # 1 of them stand for every name below them too, which this format cannot say\n\
-             # 1 address ranges are left out: this format has names only\n"
+             # names: 2\n\
+             # wildcards among them, which this format cannot say: 1\n\
+             # address ranges left out, which this format cannot say: 1\n"
         );
     }
 
@@ -194,8 +194,8 @@ mod tests {
              ||ad.example.com^\n\
              @@|backup.ad.example.com^\n\
              @@||push.example.net^\n\
-             ! 1 names\n\
-             ! 1 address ranges are left out: this format has names only\n"
+             ! names: 1\n\
+             ! address ranges left out, which this format cannot say: 1\n"
         );
     }
 

@@ -13,7 +13,7 @@ use crate::parse::DomainName;
 pub const REGIONS: &[&str] = &["CN", "SG", "RU", "IN", "EU", "US", "global"];
 
 /// Hosts that every catalogue must protect (docs/behaviour.md, contract 2). Each was blocked by
-/// some public list and missed by its users; the entries of `essential.toml`, `push.toml`,
+/// some public list and missed by its users; the entries of `essential.toml`, `push*.toml`,
 /// `ota.toml` and `cloud.toml` hold the reports.
 pub const NEVER_BLOCKED: &[&str] = &[
     // Captive-portal probes.

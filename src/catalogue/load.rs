@@ -34,14 +34,19 @@ const BUILT_IN: &[(&str, &str)] = &built_in_files![
     "functional",
     "httpdns",
     "mi-browser",
+    "mi-home",
     "mi-stat",
     "onetrack",
     "ota",
+    "push-addresses",
     "push-aws",
+    "push-google",
+    "push-services",
     "push",
     "security-app",
     "sensors-analytics",
     "statistics",
+    "store-and-themes",
 ];
 
 /// Why a catalogue could not be loaded.
@@ -82,6 +87,14 @@ impl Catalogue {
     #[must_use]
     pub fn built_in() -> Self {
         Self::from_files(BUILT_IN).expect("the compiled-in catalogue loads; a test proves it")
+    }
+
+    /// The catalogue in `directory`, or the one compiled in where none is given.
+    ///
+    /// # Errors
+    /// As [`Catalogue::load`].
+    pub fn choose(directory: Option<&Path>) -> Result<Self, LoadError> {
+        directory.map_or_else(|| Ok(Self::built_in()), Self::load)
     }
 
     /// Every `*.toml` of `directory`, in the order of their names.

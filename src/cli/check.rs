@@ -2,7 +2,7 @@
 //! needs no daemon and no root.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::UsageError;
 use crate::apps::{PackageName, Packages, UserId};
 use crate::catalogue::{Catalogue, Endpoint, Pattern};
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::decide::{
     Evidence, Explanation, Facts, FlowKey, Policy, Protocol, Uid, UnixSeconds,
 };
@@ -40,9 +40,6 @@ pub struct CheckArgs {
     /// The app that asks, as in com.android.browser; it need not be installed
     #[arg(long, value_name = "PACKAGE")]
     pub app: Option<String>,
-    /// The config file instead of the usual one
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -52,7 +49,12 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// The name, the package or the config is wrong, or `out` cannot be written to.
-pub fn run(args: &CheckArgs, now: UnixSeconds, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn run(
+    args: &CheckArgs,
+    config: Option<&Path>,
+    now: UnixSeconds,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let name = DomainName::from_text(&args.name).map_err(|error| {
         let name = &args.name;
         UsageError(format!(
@@ -60,8 +62,8 @@ pub fn run(args: &CheckArgs, now: UnixSeconds, out: &mut dyn Write) -> anyhow::R
         ))
     })?;
     let app = args.app.as_deref().map(package).transpose()?;
-    let (config, path) = load_config(args.config.as_deref())?;
-    let catalogue = load_catalogue(&config)?;
+    let (config, path) = Config::find(config)?;
+    let catalogue = Catalogue::choose(config.catalogue_directory.as_deref())?;
     let packages = load_packages(&config, app.as_ref());
     let policy = Policy::compile(
         config.mode,
@@ -87,25 +89,6 @@ pub fn run(args: &CheckArgs, now: UnixSeconds, out: &mut dyn Write) -> anyhow::R
 
 fn package(text: &str) -> Result<PackageName, UsageError> {
     PackageName::from_text(text).map_err(|error| UsageError(format!("--app {text}: {error}")))
-}
-
-/// The config, and the file it came from. Only the usual file may be absent.
-fn load_config(named: Option<&Path>) -> Result<(Config, Option<PathBuf>), ConfigError> {
-    let path = named.map_or_else(Config::default_path, Path::to_owned);
-    match Config::load(&path) {
-        Ok(config) => Ok((config, Some(path))),
-        Err(error) if named.is_none() && error.is_not_found() => Ok((Config::default(), None)),
-        Err(error) => Err(error),
-    }
-}
-
-/// The one place where this command gets its catalogue from.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "a catalogue folder of the user's own can be wrong"
-)]
-fn load_catalogue(_config: &Config) -> anyhow::Result<Catalogue> {
-    Ok(Catalogue::default())
 }
 
 /// The installed packages, for apps that share a uid; none off Android. The app that is asked

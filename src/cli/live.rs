@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::Config;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Body, Call};
 
@@ -18,10 +19,10 @@ impl SocketArgs {
     ///
     /// # Errors
     /// The config file is wrong, or the daemon cannot be reached.
-    pub fn call(&self, config: &Path, call: Call) -> anyhow::Result<Client> {
+    pub fn call(&self, config: Option<&Path>, call: Call) -> anyhow::Result<Client> {
         let socket = match &self.socket {
             Some(socket) => socket.clone(),
-            None => super::load_config(config)?.control_socket,
+            None => Config::find(config)?.0.control_socket,
         };
         let mut client = Client::connect(&socket)?;
         client.call(call)?;
@@ -32,7 +33,7 @@ impl SocketArgs {
     ///
     /// # Errors
     /// As [`Self::call`], or the daemon refused or hung up.
-    pub fn ask(&self, config: &Path, call: Call) -> anyhow::Result<Body> {
+    pub fn ask(&self, config: Option<&Path>, call: Call) -> anyhow::Result<Body> {
         let reply = self.call(config, call)?.reply()?;
         Ok(reply.ok_or_else(|| ClientError::Foreign("nothing".into()))?)
     }

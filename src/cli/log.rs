@@ -35,10 +35,19 @@ pub struct Args {
 ///
 /// # Errors
 /// The daemon cannot be reached or went away.
-pub fn run(args: &Args, config: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &Args,
+    config: Option<&Path>,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
     let recent = args.recent.unwrap_or(usize::MAX);
-    let mut client =
-        args.socket.call(config, Call::Log { recent, follow: args.follow })?;
+    let mut client = args.socket.call(
+        config,
+        Call::Log {
+            recent,
+            follow: args.follow,
+        },
+    )?;
     while let Some(body) = client.reply()? {
         match body {
             Body::Record(record) if args.json => {
@@ -46,7 +55,10 @@ pub fn run(args: &Args, config: &Path, out: &mut dyn Write) -> anyhow::Result<Ex
             }
             Body::Record(record) => writeln!(out, "{}", line(&record))?,
             Body::Missed(count) => {
-                writeln!(out, "... {count} records were left out: this terminal is too slow")?;
+                writeln!(
+                    out,
+                    "... {count} records were left out: this terminal is too slow"
+                )?;
             }
             Body::Done(_) => return Ok(ExitCode::SUCCESS),
             Body::Status(_) | Body::Error(_) => {}
@@ -61,7 +73,10 @@ fn line(record: &Record) -> String {
     let (style, word) = outcome_style(record.outcome);
     let time = local_time(record.unix_millis);
     let app = record.app.as_deref().unwrap_or("unknown app");
-    let target = record.name.clone().unwrap_or_else(|| record.remote.to_string());
+    let target = record
+        .name
+        .clone()
+        .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
     let mut why = String::new();
     if let Some(system) = &record.system {
@@ -107,7 +122,9 @@ fn local_time(unix_millis: u64) -> String {
     jiff::Timestamp::from_millisecond(millis).map_or_else(
         |_| unix_millis.to_string(),
         |time| {
-            time.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S%.3f").to_string()
+            time.to_zoned(jiff::tz::TimeZone::system())
+                .strftime("%H:%M:%S%.3f")
+                .to_string()
         },
     )
 }

@@ -13,7 +13,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Config};
+use crate::clock;
+use crate::config;
+use crate::decide::UnixSeconds;
 
 /// Exit status for wrong usage, config or lists (sysexits.h EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
@@ -28,9 +30,10 @@ pub const EXIT_FAILURE: u8 = 1;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
-    /// The config file. Without it the defaults apply.
-    #[arg(long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
+    /// The config file instead of the usual one (/data/adb/muzzle/muzzle.toml on Android,
+    /// /etc/muzzle/muzzle.toml elsewhere; where that does not exist, the defaults apply)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,7 +43,7 @@ enum Command {
     /// Run the blocker in the foreground until SIGTERM or SIGINT.
     Daemon,
     /// Say what happens to a name, and why.
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Show how the running daemon is.
     Status(status::Args),
     /// Show what was sent where, and what became of it.
@@ -62,21 +65,31 @@ impl Cli {
             Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
                 anstream::eprintln!("muzzle: {error:#}");
-                ExitCode::from(if is_usage(&error) { EXIT_USAGE } else { EXIT_FAILURE })
+                ExitCode::from(if is_usage(&error) {
+                    EXIT_USAGE
+                } else {
+                    EXIT_FAILURE
+                })
             }
         }
     }
 
     fn dispatch(self) -> anyhow::Result<ExitCode> {
         let mut out = anstream::stdout().lock();
+        let config = self.config.as_deref();
         match self.command {
-            Command::Daemon => crate::daemon::run(&self.config).map(|()| ExitCode::SUCCESS),
-            Command::Check(args) => check::run(&args, &self.config, &mut out),
-            Command::Status(args) => status::run(&args, &self.config, &mut out),
-            Command::Log(args) => log::run(&args, &self.config, &mut out),
-            Command::Reload(args) => reload::run(&args, &self.config, &mut out),
-            Command::Catalogue(args) => catalogue::run(&args, &mut out, &mut anstream::stderr()),
-            Command::Doctor(args) => doctor::run(&args, &self.config, &mut out),
+            Command::Daemon => crate::daemon::run(config).map(|()| ExitCode::SUCCESS),
+            Command::Check(args) => {
+                let now = UnixSeconds::from_millis(clock::unix_millis());
+                check::run(&args, config, now, &mut out).map(|()| ExitCode::SUCCESS)
+            }
+            Command::Status(args) => status::run(&args, config, &mut out),
+            Command::Log(args) => log::run(&args, config, &mut out),
+            Command::Reload(args) => reload::run(&args, config, &mut out),
+            Command::Catalogue(args) => {
+                catalogue::run(&args, &mut out, &mut anstream::stderr())
+            }
+            Command::Doctor(args) => doctor::run(&args, config, &mut out),
         }
     }
 }
@@ -99,11 +112,3 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
-
-/// The config in force on this machine: the file, or the defaults where it does not exist.
-///
-/// # Errors
-/// The file is there and is wrong, or cannot be read.
-pub fn load_config(path: &std::path::Path) -> anyhow::Result<Config> {
-    if path.exists() { Ok(Config::load(path)?) } else { Ok(Config::default()) }
-}

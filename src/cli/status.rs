@@ -22,7 +22,11 @@ pub struct Args {
 ///
 /// # Errors
 /// The daemon cannot be reached.
-pub fn run(args: &Args, config: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub fn run(
+    args: &Args,
+    config: Option<&Path>,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
     if let Body::Status(status) = args.socket.ask(config, Call::Status)? {
         if args.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
@@ -38,7 +42,11 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         "observe" => "observing: nothing is blocked",
         _ => "protecting",
     };
-    writeln!(out, "Muzzle {} is {state} (process {})", status.version, status.pid)?;
+    writeln!(
+        out,
+        "Muzzle {} is {state} (process {})",
+        status.version, status.pid
+    )?;
     writeln!(out, "preset      {}", status.preset)?;
     writeln!(out, "config      {}", status.config)?;
     writeln!(out, "endpoints   {}", status.endpoints)?;

@@ -19,13 +19,6 @@ pub use meant::{
 };
 pub use reader::{Problem, Problems};
 
-/// Where the config file is when nobody says otherwise.
-#[cfg(target_os = "android")]
-pub const DEFAULT_PATH: &str = "/data/adb/muzzle/muzzle.toml";
-/// Where the config file is when nobody says otherwise.
-#[cfg(not(target_os = "android"))]
-pub const DEFAULT_PATH: &str = "/etc/muzzle/muzzle.toml";
-
 /// Largest config file that is read, in bytes. Ten thousand rules take one; what is larger is
 /// something else.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
@@ -71,6 +64,22 @@ impl Config {
             .map_err(unreadable)?;
         let name = path.display().to_string();
         Ok(Self::from_bytes(&name, &bytes)?)
+    }
+
+    /// The config at `named` or, where nothing is named, the usual one; with the file it came
+    /// from. Only the usual file may be absent: then the defaults apply, and no file is given.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn find(named: Option<&Path>) -> Result<(Self, Option<PathBuf>), ConfigError> {
+        let path = named.map_or_else(Self::default_path, Path::to_owned);
+        match Self::load(&path) {
+            Ok(config) => Ok((config, Some(path))),
+            Err(error) if named.is_none() && error.is_not_found() => {
+                Ok((Self::default(), None))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The same from memory; `file` is what problems call it.

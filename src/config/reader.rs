@@ -424,3 +424,6 @@ fn nearest<'k>(written: &str, known: &'k [String]) -> Option<&'k str> {
         .min()
         .map(|(_, key)| key)
 }
+
+#[cfg(test)]
+mod tests;

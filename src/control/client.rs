@@ -42,7 +42,9 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden,
             _ => ClientError::NotRunning(socket.to_owned()),
         })?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self {
+            stream: BufReader::new(stream),
+        })
     }
 
     /// Asks for something. The replies follow by [`Self::reply`].
@@ -50,7 +52,8 @@ impl Client {
     /// # Errors
     /// The connection broke.
     pub fn call(&mut self, call: Call) -> Result<(), ClientError> {
-        let mut line = serde_json::to_vec(&Request { v: VERSION, call }).map_err(io::Error::from)?;
+        let mut line =
+            serde_json::to_vec(&Request { v: VERSION, call }).map_err(io::Error::from)?;
         line.push(b'\n');
         Ok(self.stream.get_mut().write_all(&line)?)
     }
@@ -65,9 +68,10 @@ impl Client {
             return Ok(None);
         }
         match serde_json::from_str::<Reply>(&line) {
-            Ok(Reply { v: VERSION, body: Body::Error(message) }) => {
-                Err(ClientError::Refused(message))
-            }
+            Ok(Reply {
+                v: VERSION,
+                body: Body::Error(message),
+            }) => Err(ClientError::Refused(message)),
             Ok(Reply { v: VERSION, body }) => Ok(Some(body)),
             Ok(Reply { v, .. }) => Err(ClientError::Foreign(format!("protocol version {v}"))),
             Err(_) => Err(ClientError::Foreign(line.trim_end().to_owned())),

@@ -39,7 +39,10 @@ impl InstanceLock {
     /// # Errors
     /// [`LockError::Held`] where another daemon has it.
     pub fn take(socket: &Path) -> Result<Self, LockError> {
-        let create = |path: &Path, source| LockError::Create { path: path.to_owned(), source };
+        let create = |path: &Path, source| LockError::Create {
+            path: path.to_owned(),
+            source,
+        };
         if let Some(folder) = socket.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -88,7 +91,10 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("muzzle-lock-{}", std::process::id()));
         let socket = folder.join("control.sock");
         let first = InstanceLock::take(&socket).unwrap();
-        assert!(matches!(InstanceLock::take(&socket), Err(LockError::Held(_))));
+        assert!(matches!(
+            InstanceLock::take(&socket),
+            Err(LockError::Held(_))
+        ));
         drop(first);
         drop(InstanceLock::take(&socket).unwrap());
         fs::remove_dir(&folder).unwrap();

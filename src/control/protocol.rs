@@ -111,13 +111,25 @@ mod tests {
     fn requests_are_what_the_documentation_says() {
         let line = r#"{"v":1,"call":"log","recent":20,"follow":true}"#;
         let request: Request = serde_json::from_str(line).unwrap();
-        assert_eq!(request, Request { v: 1, call: Call::Log { recent: 20, follow: true } });
+        assert_eq!(
+            request,
+            Request {
+                v: 1,
+                call: Call::Log {
+                    recent: 20,
+                    follow: true
+                }
+            }
+        );
         assert_eq!(serde_json::to_string(&request).unwrap(), line);
     }
 
     #[test]
     fn replies_carry_one_body_by_name() {
-        let reply = Reply { v: 1, body: Body::Done("reloaded".into()) };
+        let reply = Reply {
+            v: 1,
+            body: Body::Done("reloaded".into()),
+        };
         let line = r#"{"v":1,"done":"reloaded"}"#;
         assert_eq!(serde_json::to_string(&reply).unwrap(), line);
         assert_eq!(serde_json::from_str::<Reply>(line).unwrap(), reply);

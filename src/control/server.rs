@@ -48,7 +48,10 @@ impl ControlSocket {
         let umask = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
         let listener = UnixListener::bind(path);
         nix::sys::stat::umask(umask);
-        let socket = Self { listener: listener?, path: path.to_owned() };
+        let socket = Self {
+            listener: listener?,
+            path: path.to_owned(),
+        };
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         Ok(socket)
     }
@@ -66,7 +69,10 @@ impl ControlSocket {
                 // Dropping the stream closes it; the client sees the end of it.
                 continue;
             };
-            let client = Client { log: Arc::clone(&log), orders: orders.clone() };
+            let client = Client {
+                log: Arc::clone(&log),
+                orders: orders.clone(),
+            };
             tokio::task::spawn_local(async move {
                 // A client that went away in the middle is no concern of the daemon's.
                 let _gone = client.converse(stream).await;
@@ -98,7 +104,8 @@ impl Client {
                 return Ok(());
             }
             if line.last() != Some(&b'\n') {
-                let message = format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes");
+                let message =
+                    format!("a request is one line of at most {MAX_REQUEST_BYTES} bytes");
                 return say(&mut write, Body::Error(message)).await;
             }
             match serde_json::from_slice::<Request>(&line) {
@@ -135,7 +142,9 @@ impl Client {
                 Some(Err(message)) => Body::Error(message),
                 None => stopping(),
             },
-            Call::Log { recent, follow } => return self.log(recent, follow, reader, write).await,
+            Call::Log { recent, follow } => {
+                return self.log(recent, follow, reader, write).await;
+            }
         };
         say(write, body).await
     }

@@ -19,7 +19,8 @@ impl Filter {
     /// Finds iptables and what the kernel can do; changes nothing.
     pub(super) fn prepare(config: &Config) -> anyhow::Result<Self> {
         let settings = &config.firewall;
-        let iptables = Iptables::find(settings.iptables.as_deref())?.with_lock_wait(settings.lock_wait);
+        let iptables =
+            Iptables::find(settings.iptables.as_deref())?.with_lock_wait(settings.lock_wait);
         let capabilities = iptables.probe()?;
         let conflicts = iptables.mark_conflicts(settings.mark)?;
         anyhow::ensure!(
@@ -28,13 +29,22 @@ impl Filter {
             settings.mark,
             conflicts.join("\n")
         );
-        Ok(Self { iptables, capabilities, in_force: None, warnings: Vec::new() })
+        Ok(Self {
+            iptables,
+            capabilities,
+            in_force: None,
+            warnings: Vec::new(),
+        })
     }
 
     /// How forged answers must travel here.
     pub(super) fn answer_path(&self) -> AnswerPath {
         let missing = |it: &Capability| it.feature == Feature::Notrack && !it.present;
-        if self.capabilities.iter().any(missing) { AnswerPath::Rewrite } else { AnswerPath::Inject }
+        if self.capabilities.iter().any(missing) {
+            AnswerPath::Rewrite
+        } else {
+            AnswerPath::Inject
+        }
     }
 
     /// Puts the plan for `loaded` into force. On failure the plan that was in force stays so.
@@ -58,7 +68,11 @@ impl Filter {
         }
         match self.iptables.apply(&plan) {
             Ok(applied) => {
-                let missing = self.capabilities.iter().filter(|it| !it.present).map(lacking);
+                let missing = self
+                    .capabilities
+                    .iter()
+                    .filter(|it| !it.present)
+                    .map(lacking);
                 let warnings = applied.warnings.iter().map(ToString::to_string);
                 self.warnings = warnings.chain(missing).collect();
                 self.in_force = Some(plan);
@@ -67,7 +81,10 @@ impl Filter {
             Err(error) => {
                 if let Some(plan) = &self.in_force {
                     // A failed apply has removed everything; the old plan worked before.
-                    let _ = self.iptables.apply(plan).context("and the old rules are gone too")?;
+                    let _ = self
+                        .iptables
+                        .apply(plan)
+                        .context("and the old rules are gone too")?;
                 }
                 Err(error.into())
             }
@@ -90,5 +107,8 @@ impl Filter {
 }
 
 fn lacking(capability: &Capability) -> String {
-    format!("{} has no {}: {}", capability.family, capability.name, capability.consequence)
+    format!(
+        "{} has no {}: {}",
+        capability.family, capability.name, capability.consequence
+    )
 }

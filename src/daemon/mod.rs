@@ -34,7 +34,7 @@ const EVENT_CAPACITY: usize = 1024;
 ///
 /// # Errors
 /// It could not start, or a queue failed; nothing is left behind in either case.
-pub fn run(config: &Path) -> anyhow::Result<()> {
+pub fn run(config: Option<&Path>) -> anyhow::Result<()> {
     logging::start();
     let loaded = Loaded::read(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -45,7 +45,7 @@ pub fn run(config: &Path) -> anyhow::Result<()> {
 }
 
 struct Daemon {
-    config_path: PathBuf,
+    config_path: Option<PathBuf>,
     loaded: Loaded,
     rules: Arc<ArcSwap<Ruleset>>,
     packages: Arc<ArcSwap<crate::apps::Packages>>,
@@ -73,7 +73,10 @@ impl Signals {
 }
 
 impl Daemon {
-    async fn start_and_serve(config_path: &Path, mut loaded: Loaded) -> anyhow::Result<()> {
+    async fn start_and_serve(
+        config_path: Option<&Path>,
+        mut loaded: Loaded,
+    ) -> anyhow::Result<()> {
         // First of all, so that a signal during the start stops the daemon in good order.
         let signals = Signals::listen().context("cannot listen to signals")?;
         let _lock = InstanceLock::take(&loaded.config.control_socket)?;
@@ -102,9 +105,13 @@ impl Daemon {
                 return Err(error).context(format!("cannot make the control socket {path}"));
             }
         };
-        tokio::task::spawn_local(record::run(receiver, Arc::clone(&log), Arc::clone(&packages)));
+        tokio::task::spawn_local(record::run(
+            receiver,
+            Arc::clone(&log),
+            Arc::clone(&packages),
+        ));
         let daemon = Self {
-            config_path: config_path.to_owned(),
+            config_path: config_path.map(Path::to_owned),
             loaded,
             rules,
             packages,
@@ -116,7 +123,11 @@ impl Daemon {
         daemon.serve(signals, socket).await
     }
 
-    async fn serve(mut self, mut signals: Signals, socket: ControlSocket) -> anyhow::Result<()> {
+    async fn serve(
+        mut self,
+        mut signals: Signals,
+        socket: ControlSocket,
+    ) -> anyhow::Result<()> {
         let (orders, mut incoming) = mpsc::channel(16);
         let server = tokio::task::spawn_local(socket.serve(Arc::clone(&self.log), orders));
         for warning in self.warnings() {
@@ -164,11 +175,14 @@ impl Daemon {
     /// Reads everything again and swaps it whole; on any problem all stays as it was.
     fn reload(&mut self) -> Result<String, String> {
         let kept = "the rules in force stay as they are";
-        let loaded = Loaded::read(&self.config_path).map_err(|error| format!("{error:#}\n{kept}"))?;
+        let loaded = Loaded::read(self.config_path.as_deref())
+            .map_err(|error| format!("{error:#}\n{kept}"))?;
         let restart = self.loaded.needs_restart_for(&loaded);
         if !restart.is_empty() {
             let keys = restart.join(", ");
-            return Err(format!("{keys} changed: restart the daemon for that; {kept}"));
+            return Err(format!(
+                "{keys} changed: restart the daemon for that; {kept}"
+            ));
         }
         self.filter
             .apply(&loaded, self.queues.numbers())
@@ -188,7 +202,10 @@ impl Daemon {
             since_unix_millis: self.since_unix_millis,
             mode: rules::word(config.mode),
             preset: rules::word(config.preset),
-            config: self.config_path.display().to_string(),
+            config: self.loaded.path.as_ref().map_or_else(
+                || "built-in defaults".to_owned(),
+                |path| path.display().to_string(),
+            ),
             endpoints: self.loaded.endpoints,
             rules: config.rules.len(),
             packages: self.loaded.packages.len(),
@@ -198,6 +215,11 @@ impl Daemon {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.loaded.warnings.iter().chain(self.filter.warnings()).cloned().collect()
+        self.loaded
+            .warnings
+            .iter()
+            .chain(self.filter.warnings())
+            .cloned()
+            .collect()
     }
 }

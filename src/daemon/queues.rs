@@ -62,7 +62,9 @@ impl Queues {
         let mut threads = Vec::new();
         for (purpose, socket) in PURPOSES.into_iter().zip(sockets) {
             let number = socket.number();
-            let handle = socket.handle().context("cannot duplicate a queue's socket")?;
+            let handle = socket
+                .handle()
+                .context("cannot duplicate a queue's socket")?;
             let counters = Arc::new(Counters::default());
             let stop = Arc::new(AtomicBool::new(false));
             let worker = Worker {
@@ -88,10 +90,21 @@ impl Queues {
                 .name(format!("queue-{purpose}"))
                 .spawn(serve)
                 .context("cannot start a queue's thread")?;
-            threads.push(QueueThread { handle, number, purpose, counters, stop, thread });
+            threads.push(QueueThread {
+                handle,
+                number,
+                purpose,
+                counters,
+                stop,
+                thread,
+            });
         }
         warnings.dedup();
-        Ok(Self { threads, failures, warnings })
+        Ok(Self {
+            threads,
+            failures,
+            warnings,
+        })
     }
 
     /// The queues' numbers: DNS, connections.
@@ -155,7 +168,8 @@ fn bind_free_pair(settings: &QueueSettings) -> anyhow::Result<(Vec<QueueSocket>,
         let first = settings.first.saturating_add(pair * 2);
         match bind_pair(first, settings) {
             Ok(sockets) => {
-                let warning = taken.map(|error| format!("{error}; queues {first} and up are used"));
+                let warning =
+                    taken.map(|error| format!("{error}; queues {first} and up are used"));
                 return Ok((sockets, warning.into_iter().collect()));
             }
             Err(error @ QueueError::Taken(_)) => taken = taken.or(Some(error)),
@@ -163,8 +177,9 @@ fn bind_free_pair(settings: &QueueSettings) -> anyhow::Result<(Vec<QueueSocket>,
         }
     }
     let first = settings.first;
-    Err(taken.map_or_else(|| anyhow::anyhow!("no queue"), Into::into))
-        .context(format!("no free pair of queues from {first} up; set another [queue] first"))
+    Err(taken.map_or_else(|| anyhow::anyhow!("no queue"), Into::into)).context(format!(
+        "no free pair of queues from {first} up; set another [queue] first"
+    ))
 }
 
 fn bind_pair(first: u16, settings: &QueueSettings) -> Result<Vec<QueueSocket>, QueueError> {
@@ -174,7 +189,14 @@ fn bind_pair(first: u16, settings: &QueueSettings) -> Result<Vec<QueueSocket>, Q
         .map(|(offset, copy_range)| {
             let number = first + offset;
             let length = u32::from(settings.length);
-            QueueSocket::bind(QueueParameters { number, copy_range, length }, bytes)
+            QueueSocket::bind(
+                QueueParameters {
+                    number,
+                    copy_range,
+                    length,
+                },
+                bytes,
+            )
         })
         .collect()
 }
@@ -188,7 +210,9 @@ fn destroyer(warnings: &mut Vec<String>) -> Option<SocketDestroyer> {
             Err(error) => warnings.push(format!("{error}: {consequence}")),
         },
         Err(error) => {
-            warnings.push(format!("cannot open the kernel's socket diagnosis ({error}): {consequence}"));
+            warnings.push(format!(
+                "cannot open the kernel's socket diagnosis ({error}): {consequence}"
+            ));
         }
     }
     None

@@ -1,6 +1,6 @@
 //! Files → the rules in force.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,6 +14,8 @@ use crate::inspect::Ruleset;
 /// Everything that was read, as one.
 pub(super) struct Loaded {
     pub(super) config: Config,
+    /// The config file; absent where the defaults stand in for it.
+    pub(super) path: Option<PathBuf>,
     pub(super) ruleset: Arc<Ruleset>,
     pub(super) packages: Arc<Packages>,
     /// Entries of the catalogue.
@@ -31,17 +33,12 @@ pub(super) struct Ports {
 }
 
 impl Loaded {
-    /// Reads config, catalogue and packages. A config file that does not exist means defaults.
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let config = crate::cli::load_config(path)?;
-        let catalogue = Arc::new(match &config.catalogue_directory {
-            Some(directory) => Catalogue::load(directory)?,
-            None => Catalogue::built_in(),
-        });
+    /// Reads config, catalogue and packages.
+    pub(super) fn read(named: Option<&Path>) -> anyhow::Result<Self> {
+        let (config, path) = Config::find(named)?;
+        let catalogue = Catalogue::choose(config.catalogue_directory.as_deref())?;
+        let catalogue = Arc::new(catalogue);
         let mut warnings = Vec::new();
-        if !path.exists() {
-            warnings.push(format!("there is no {}: the defaults apply", path.display()));
-        }
         let packages = Arc::new(read_packages(&config.packages_list, &mut warnings));
         let ports = Ports::of(&config, &catalogue);
         let policy = Policy::compile(
@@ -59,7 +56,15 @@ impl Loaded {
             record: config.log.record,
         });
         let endpoints = catalogue.endpoints.len();
-        Ok(Self { config, ruleset, packages, endpoints, ports, warnings })
+        Ok(Self {
+            config,
+            path,
+            ruleset,
+            packages,
+            endpoints,
+            ports,
+            warnings,
+        })
     }
 
     /// Keys that a reload cannot change, where they differ.

@@ -19,7 +19,13 @@ pub(super) fn segment(
     if segment.flags.contains(TcpFlags::SYN) {
         refused.remove(&context.flow);
         let name_follows = context.ruleset.name_follows(segment.destination_port);
-        let syn = judge(refused, context, segment, Evidence::Syn { name_follows }, out);
+        let syn = judge(
+            refused,
+            context,
+            segment,
+            Evidence::Syn { name_follows },
+            out,
+        );
         // Data beside the SYN is TCP Fast Open: it is looked at as any first payload.
         if segment.payload.is_empty() || syn.act != Act::Pass {
             return syn;
@@ -67,8 +73,10 @@ fn judge(
 ) -> Inspection {
     let verdict = context.decide(evidence);
     // A SYN that passes and whose name is still to come would only double the log.
-    let worth_telling =
-        !matches!((evidence, verdict.1), (Evidence::Syn { name_follows: true }, Outcome::Allowed));
+    let worth_telling = !matches!(
+        (evidence, verdict.1),
+        (Evidence::Syn { name_follows: true }, Outcome::Allowed)
+    );
     let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
     let act = if verdict.1 == Outcome::Blocked {
         refused.insert(context.flow, ());
@@ -76,7 +84,11 @@ fn judge(
     } else {
         Act::Pass
     };
-    Inspection { act, reading: Reading::Understood, sighting }
+    Inspection {
+        act,
+        reading: Reading::Understood,
+        sighting,
+    }
 }
 
 fn sever(context: &Context<'_>, segment: &TcpSegment<'_>, out: &mut [u8]) -> Act {
@@ -84,7 +96,10 @@ fn sever(context: &Context<'_>, segment: &TcpSegment<'_>, out: &mut [u8]) -> Act
         ConnectionRefusal::Drop => Act::Vanish,
         ConnectionRefusal::Reset => {
             let reset_length = forge::reset_for(&context.flow, segment, out).unwrap_or(0);
-            Act::Sever { flow: context.flow, reset_length }
+            Act::Sever {
+                flow: context.flow,
+                reset_length,
+            }
         }
     }
 }

@@ -10,7 +10,10 @@ use crate::parse::dns::Query;
 pub(super) fn judge(context: &Context<'_>, query: &Query<'_>) -> Option<Sighting> {
     let mut first = None;
     for question in query.questions() {
-        let evidence = Evidence::Question { name: &question.name, qtype: question.qtype };
+        let evidence = Evidence::Question {
+            name: &question.name,
+            qtype: question.qtype,
+        };
         let verdict = context.decide(evidence);
         let refused = matches!(verdict.1, Outcome::Blocked | Outcome::WouldBlock);
         if refused || first.is_none() {
@@ -30,8 +33,16 @@ pub(super) fn datagram(context: &Context<'_>, payload: &[u8], out: &mut [u8]) ->
     };
     let sighting = judge(context, &query);
     let blocked = sighting.as_ref().is_some_and(|it| it.outcome.refuses());
-    let act = if blocked { refuse(context, &query, out) } else { Act::Pass };
-    Inspection { act, reading: Reading::Understood, sighting }
+    let act = if blocked {
+        refuse(context, &query, out)
+    } else {
+        Act::Pass
+    };
+    Inspection {
+        act,
+        reading: Reading::Understood,
+        sighting,
+    }
 }
 
 fn refuse(context: &Context<'_>, query: &Query<'_>, out: &mut [u8]) -> Act {
@@ -42,5 +53,8 @@ fn refuse(context: &Context<'_>, query: &Query<'_>, out: &mut [u8]) -> Act {
     let length = forge::udp_reply(&context.flow, out, |body| {
         dns_answer::write(query, settings.answer, settings.ttl_secs(), body)
     });
-    length.map_or(Act::Vanish, |length| Act::Answer { flow: context.flow, length })
+    length.map_or(Act::Vanish, |length| Act::Answer {
+        flow: context.flow,
+        length,
+    })
 }

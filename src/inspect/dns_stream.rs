@@ -52,7 +52,10 @@ pub(super) fn segment(
     let opening = segment.flags.contains(TcpFlags::SYN);
     if opening {
         streams.remove(&context.flow);
-    } else if streams.get_mut(&context.flow).is_some_and(|stream| stream.refused) {
+    } else if streams
+        .get_mut(&context.flow)
+        .is_some_and(|stream| stream.refused)
+    {
         return after_refusal(streams, context, segment, out);
     }
     let inspection = if segment.payload.is_empty() {
@@ -82,12 +85,20 @@ fn payload(
         return Inspection::pass(Reading::Incomplete);
     };
     match stream.take(context, segment, start, out) {
-        Judged::Pass(sighting, reading) => Inspection { act: Act::Pass, reading, sighting },
+        Judged::Pass(sighting, reading) => Inspection {
+            act: Act::Pass,
+            reading,
+            sighting,
+        },
         Judged::Refused(sighting, answer) => {
             stream.refused = true;
             let flow = context.flow;
             let act = answer.map_or(Act::Vanish, |length| Act::Answer { flow, length });
-            Inspection { act, reading: Reading::Understood, sighting: Some(sighting) }
+            Inspection {
+                act,
+                reading: Reading::Understood,
+                sighting: Some(sighting),
+            }
         }
     }
 }
@@ -112,8 +123,10 @@ fn after_refusal(
         return Inspection::act(Act::Vanish);
     }
     let reset = forge::reset_for(&context.flow, segment, out);
-    let act =
-        reset.map_or(Act::Vanish, |length| Act::Answer { flow: context.flow, length });
+    let act = reset.map_or(Act::Vanish, |length| Act::Answer {
+        flow: context.flow,
+        length,
+    });
     Inspection::act(act)
 }
 

@@ -110,11 +110,19 @@ pub struct Inspection {
 
 impl Inspection {
     const fn pass(reading: Reading) -> Self {
-        Self { act: Act::Pass, reading, sighting: None }
+        Self {
+            act: Act::Pass,
+            reading,
+            sighting: None,
+        }
     }
 
     const fn act(act: Act) -> Self {
-        Self { act, reading: Reading::Understood, sighting: None }
+        Self {
+            act,
+            reading: Reading::Understood,
+            sighting: None,
+        }
     }
 }
 
@@ -129,7 +137,11 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn decide(&self, evidence: Evidence<'_>) -> (Decision, Outcome) {
-        let facts = Facts { flow: self.flow, uid: self.uid, evidence };
+        let facts = Facts {
+            flow: self.flow,
+            uid: self.uid,
+            evidence,
+        };
         let decision = self.ruleset.policy.decide(&facts, self.now);
         (decision, self.ruleset.policy.outcome(&decision))
     }
@@ -147,7 +159,14 @@ impl Context<'_> {
             Evidence::Syn { .. } => SightingKind::Syn,
         };
         let name = evidence.name().cloned().unwrap_or_else(DomainName::root);
-        Sighting { flow: self.flow, uid: self.uid, kind, name, decision, outcome }
+        Sighting {
+            flow: self.flow,
+            uid: self.uid,
+            kind,
+            name,
+            decision,
+            outcome,
+        }
     }
 }
 
@@ -180,7 +199,9 @@ impl Inspector {
         out: &mut [u8],
     ) -> Inspection {
         let malformed = Inspection::pass(Reading::Malformed);
-        let Ok(ip) = IpPacket::parse(packet) else { return malformed };
+        let Ok(ip) = IpPacket::parse(packet) else {
+            return malformed;
+        };
         let context = |protocol, source_port, destination_port| Context {
             flow: FlowKey {
                 protocol,
@@ -193,7 +214,9 @@ impl Inspector {
         };
         match ip.protocol {
             IPPROTO_UDP => {
-                let Ok(datagram) = UdpDatagram::parse(ip.payload) else { return malformed };
+                let Ok(datagram) = UdpDatagram::parse(ip.payload) else {
+                    return malformed;
+                };
                 if datagram.destination_port != DNS_PORT {
                     return Inspection::pass(Reading::Understood);
                 }
@@ -201,7 +224,9 @@ impl Inspector {
                 dns::datagram(&context, datagram.payload, out)
             }
             IPPROTO_TCP => {
-                let Ok(segment) = TcpSegment::parse(ip.payload) else { return malformed };
+                let Ok(segment) = TcpSegment::parse(ip.payload) else {
+                    return malformed;
+                };
                 let context =
                     context(Protocol::Tcp, segment.source_port, segment.destination_port);
                 if segment.destination_port == DNS_PORT {

@@ -86,7 +86,11 @@ impl Worker {
         if let Some(sighting) = inspection.sighting
             && rules.records(sighting.outcome)
         {
-            let event = Event { unix_millis, sighting, ruleset: Arc::clone(&rules) };
+            let event = Event {
+                unix_millis,
+                sighting,
+                ruleset: Arc::clone(&rules),
+            };
             if !self.events.send(event) {
                 count(&self.counters.unrecorded);
             }
@@ -104,7 +108,11 @@ impl Worker {
                     return;
                 }
                 // The answer goes first, so that the app has it by the time its packet is gone.
-                if self.injector.send(forged, &flow, packet.out_interface).is_err() {
+                if self
+                    .injector
+                    .send(forged, &flow, packet.out_interface)
+                    .is_err()
+                {
                     count(&self.counters.inject_failed);
                 }
                 self.verdict(packet, Verdict::Drop);
@@ -121,7 +129,10 @@ impl Worker {
                 count(&self.counters.destroy_failed);
                 let reset = &scratch[..reset_length];
                 if reset.is_empty()
-                    || self.injector.send(reset, &flow, packet.out_interface).is_err()
+                    || self
+                        .injector
+                        .send(reset, &flow, packet.out_interface)
+                        .is_err()
                 {
                     count(&self.counters.inject_failed);
                 }

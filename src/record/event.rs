@@ -26,7 +26,10 @@ pub fn channel(capacity: usize) -> (EventSender, EventReceiver) {
     let (sender, receiver) = sync_channel(capacity);
     let doorbell = Arc::new(Doorbell::default());
     (
-        EventSender { sender, doorbell: Arc::clone(&doorbell) },
+        EventSender {
+            sender,
+            doorbell: Arc::clone(&doorbell),
+        },
         EventReceiver { receiver, doorbell },
     )
 }

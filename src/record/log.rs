@@ -44,8 +44,15 @@ impl Log {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let (followers, _) = broadcast::channel(FOLLOWER_LAG);
-        let recent = Recent { records: VecDeque::new(), capacity, next_number: 1 };
-        Self { recent: Mutex::new(recent), followers }
+        let recent = Recent {
+            records: VecDeque::new(),
+            capacity,
+            next_number: 1,
+        };
+        Self {
+            recent: Mutex::new(recent),
+            followers,
+        }
     }
 
     /// Adds a record and gives it its number.
