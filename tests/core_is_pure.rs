@@ -75,8 +75,8 @@ fn the_core_has_no_io_no_clock_and_no_kernel() {
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) {
     if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            collect(&entry.unwrap().path(), files);
+        for entry in fs::read_dir(path).expect("a folder of the sources") {
+            collect(&entry.expect("an entry of it").path(), files);
         }
     } else {
         files.push(path.to_owned());

@@ -70,7 +70,7 @@ impl Load {
     }
 
     fn query(self, number: u16) -> (Vec<u8>, bool) {
-        let blocked = self.blocked && number % 2 == 0;
+        let blocked = self.blocked && number.is_multiple_of(2);
         let name = if blocked {
             "sa.api.intl.miui.com".to_owned()
         } else {

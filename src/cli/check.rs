@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::UsageError;
 use crate::apps::{PackageName, Packages, UserId};
-use crate::catalogue::{Catalogue, Endpoint, Pattern};
+use crate::catalogue::{Catalogue, Endpoint};
 use crate::config::Config;
 use crate::decide::{
     Evidence, Explanation, Facts, FlowKey, Policy, Protocol, Uid, UnixSeconds,
@@ -193,7 +193,7 @@ fn print_entry(entry: &Endpoint, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(
         out,
         "  entry    {} ({action}, {category}, {region}, confidence {confidence})",
-        pattern(entry)
+        entry.pattern
     )?;
     writeln!(out, "  breaks   {}", entry.breaks)?;
     for source in &entry.sources {
@@ -204,7 +204,7 @@ fn print_entry(entry: &Endpoint, out: &mut dyn Write) -> std::io::Result<()> {
 
 fn entry_json(entry: &Endpoint) -> Value {
     json!({
-        "pattern": pattern(entry),
+        "pattern": entry.pattern.to_string(),
         "owner": entry.owner,
         "system": entry.system,
         "region": entry.region,
@@ -216,18 +216,12 @@ fn entry_json(entry: &Endpoint) -> Value {
     })
 }
 
-fn pattern(entry: &Endpoint) -> String {
-    match &entry.pattern {
-        Pattern::Exact(name) => name.to_string(),
-        Pattern::Suffix(name) => format!("*.{name}"),
-        Pattern::Range(range) => range.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::catalogue::{Category, Confidence, Preset};
+    use crate::catalogue::{Category, Confidence, Pattern, Preset};
     use crate::cli::{EXIT_USAGE, exit_code};
     use crate::decide::{Action, Mode};
 
@@ -261,11 +255,10 @@ mod tests {
         let args = CheckArgs {
             name: name.to_owned(),
             app: app.map(str::to_owned),
-            config: Some(config.to_owned()),
             json,
         };
         let mut out = Vec::new();
-        run(&args, NOW, &mut out)?;
+        run(&args, Some(config), NOW, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
     }
 

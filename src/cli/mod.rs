@@ -14,7 +14,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::clock;
-use crate::config;
 use crate::decide::UnixSeconds;
 
 /// Exit status for wrong usage, config or lists (sysexits.h EX_USAGE).
@@ -65,11 +64,7 @@ impl Cli {
             Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
                 anstream::eprintln!("muzzle: {error:#}");
-                ExitCode::from(if is_usage(&error) {
-                    EXIT_USAGE
-                } else {
-                    EXIT_FAILURE
-                })
+                ExitCode::from(exit_code(&error))
             }
         }
     }
@@ -94,11 +89,15 @@ impl Cli {
     }
 }
 
-/// Whether the user is to change what they wrote, rather than the system.
-fn is_usage(error: &anyhow::Error) -> bool {
-    error.is::<config::ConfigError>()
-        || error.is::<crate::catalogue::LoadError>()
-        || error.is::<UsageError>()
+/// The exit status that tells scripts whether the user or the machine has to change something.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_usage = error.chain().any(|cause| {
+        cause.is::<UsageError>()
+            || cause.is::<crate::config::ConfigError>()
+            || cause.is::<crate::catalogue::LoadError>()
+    });
+    if is_usage { EXIT_USAGE } else { EXIT_FAILURE }
 }
 
 /// The reader of a pipe, `head` for instance, has had enough.

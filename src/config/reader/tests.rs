@@ -55,7 +55,7 @@ fn every_problem_is_reported_in_the_order_of_the_lines() {
     let lines: Vec<_> = found.lines().collect();
     assert_eq!(lines.len(), 6, "{found}");
     for (line, expected) in lines.iter().zip([
-        "muzzle.toml:1: on must be true or false, not integer",
+        "muzzle.toml:1: on must be true or false, not a whole number",
         "muzzle.toml:2: mode = \"hard\": must be one of \"soft\"",
         "muzzle.toml:3: size must be a whole number from 1 to 256",
         "muzzle.toml:4: ports: \"x\": invalid digit",
@@ -82,7 +82,7 @@ fn sections_know_their_line_and_report_their_own_unknown_keys() {
     assert_eq!(
         found,
         "muzzle.toml:6: name is missing\n\
-         muzzle.toml:7: rule.nam is not a key that Muzzle knows"
+         muzzle.toml:7: rule.nam is not a key that Muzzle knows; did you mean name?"
     );
 }
 
