@@ -58,8 +58,8 @@ fn every_problem_is_reported_in_the_order_of_the_lines() {
         "muzzle.toml:1: on must be true or false, not a whole number",
         "muzzle.toml:2: mode = \"hard\": must be one of \"soft\"",
         "muzzle.toml:3: size must be a whole number from 1 to 256",
-        "muzzle.toml:4: ports: \"x\": invalid digit",
-        "muzzle.toml:4: ports holds boolean where it cannot",
+        "muzzle.toml:4: ports: the list must hold whole numbers, not a text",
+        "muzzle.toml:4: ports: the list must hold whole numbers, not true or false",
         "muzzle.toml:5: extra is not a key that Muzzle knows",
     ]) {
         assert!(line.starts_with(expected), "{line}");
