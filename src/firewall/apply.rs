@@ -7,7 +7,7 @@
 use std::error::Error as _;
 
 use super::iptables::{CommandError, Iptables};
-use super::plan::{CHAIN_PREFIX, Family, Plan, Table, WantedChain, deletion};
+use super::plan::{Family, Plan, Table, WantedChain, deletion};
 use super::saved::{Defect, SavedTable, mark_conflicts};
 
 /// Which step failed. The command line and what it said are in the cause.
@@ -90,6 +90,9 @@ pub enum Warning {
     /// The kernel or the system has no IPv6 tables.
     #[error("IPv6 is not filtered: {0}")]
     NoIpv6(CommandError),
+    /// A chain that an earlier plan or release left could not be removed.
+    #[error("an old chain is still there: {0}{cause}", cause = cause(.0))]
+    Leftover(Error),
 }
 
 /// A plan in force.
@@ -137,7 +140,7 @@ impl Iptables {
             applied.families.push(family);
             for chain in plan.chains(family) {
                 if let Err(error) = self.install(family, &chain) {
-                    installed |= matches!(error, Error::NotAsInstalled { .. });
+                    installed |= error.may_have_installed();
                     let families = if installed {
                         &applied.families[..]
                     } else {
@@ -152,7 +155,30 @@ impl Iptables {
                 installed = true;
             }
         }
+        let leftovers = self.remove_unwanted(plan).into_iter();
+        applied.warnings.extend(leftovers.map(Warning::Leftover));
         Ok(applied)
+    }
+
+    /// Removes our chains that `plan` has no use for: of a plan with more, of another release.
+    /// Their queues may be in use again.
+    fn remove_unwanted(&self, plan: &Plan) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for (family, table) in everywhere(&Family::BOTH) {
+            let covered = plan.families().contains(&family);
+            let chains = if covered {
+                plan.chains(family)
+            } else {
+                Vec::new()
+            };
+            let is_wanted = |name: &str| {
+                chains
+                    .iter()
+                    .any(|chain| chain.table == table && chain.name == name)
+            };
+            errors.extend(self.remove_chains(family, table, |name| !is_wanted(name)));
+        }
+        errors
     }
 
     /// Installs one chain and reads it back.
@@ -246,20 +272,18 @@ impl Iptables {
     }
 
     fn remove_from(&self, families: &[Family]) -> Vec<Error> {
-        let places = families
-            .iter()
-            .flat_map(|&family| Table::ALL.map(|table| (family, table)));
+        let places = everywhere(families);
         places
-            .flat_map(|(family, table)| self.remove_prefixed(family, table, CHAIN_PREFIX))
+            .flat_map(|(family, table)| self.remove_chains(family, table, |_| true))
             .collect()
     }
 
-    /// Removes the chains of one table whose names start with `prefix`: jumps first.
-    pub(super) fn remove_prefixed(
+    /// Removes those of our chains in one table that `is_meant`: jumps first.
+    pub(super) fn remove_chains(
         &self,
         family: Family,
         table: Table,
-        prefix: &str,
+        is_meant: impl Fn(&str) -> bool,
     ) -> Vec<Error> {
         let text = match self.list(family, table) {
             Ok(text) => text,
@@ -278,7 +302,7 @@ impl Iptables {
         let chains: Vec<_> = saved
             .own_chains()
             .into_iter()
-            .filter(|name| name.starts_with(prefix))
+            .filter(|name| is_meant(name))
             .collect();
         if chains.is_empty() {
             return Vec::new();
@@ -357,6 +381,24 @@ impl Iptables {
     }
 }
 
+impl Error {
+    /// Whether the step may have changed the kernel's rules although it failed.
+    fn may_have_installed(&self) -> bool {
+        match self {
+            Self::NotAsInstalled { .. } => true,
+            Self::Install { source, .. } => matches!(source, CommandError::Silent { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// Every table of `families`.
+fn everywhere(families: &[Family]) -> impl Iterator<Item = (Family, Table)> {
+    families
+        .iter()
+        .flat_map(|&family| Table::ALL.map(|table| (family, table)))
+}
+
 /// Whether listing an IPv6 table failed because there is none. A held lock or a lack of rights
 /// says nothing about IPv6.
 fn means_no_ipv6(error: &CommandError) -> bool {
@@ -390,9 +432,14 @@ fn list(defects: &[Defect]) -> String {
 }
 
 fn also(undo: &[Error]) -> String {
-    let left = undo.iter().map(|error| match error.source() {
-        Some(cause) => format!(" ({error}: {cause})"),
-        None => format!(" ({error})"),
-    });
-    left.collect()
+    undo.iter()
+        .map(|error| format!(" ({error}{})", cause(error)))
+        .collect()
+}
+
+fn cause(error: &Error) -> String {
+    error
+        .source()
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default()
 }

@@ -218,7 +218,7 @@ fn refusal(
     let says = |text| stderr.contains(text);
     if says("Permission denied") || says("Operation not permitted") || says("must be root") {
         CommandError::NoPermission { command, stderr }
-    } else if says("xtables lock") || says("xtables.lock") {
+    } else if says("holding the xtables lock") {
         CommandError::Locked {
             command,
             wait,

@@ -146,7 +146,7 @@ impl Iptables {
         }
         for family in Family::BOTH {
             for table in Table::ALL {
-                let left = self.remove_prefixed(family, table, SCRATCH);
+                let left = self.remove_chains(family, table, |name| name == SCRATCH);
                 failure = failure.or(left.into_iter().next());
             }
         }

@@ -78,7 +78,7 @@ pub(crate) struct Lab {
     pub(crate) phone: Namespace,
     /// Runs the servers.
     pub(crate) internet: Namespace,
-    folder: PathBuf,
+    folder: Folder,
     children: Vec<Child>,
     /// Web and sink.
     pub(crate) server: Server,
@@ -103,8 +103,7 @@ impl Lab {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("mz{}-{number}", std::process::id());
-        let folder = std::env::temp_dir().join(&name);
-        std::fs::create_dir_all(&folder).expect("a folder for the lab can be made");
+        let folder = Folder::new(std::env::temp_dir().join(&name));
         let phone = Namespace::new(&format!("{name}-phone"));
         let internet = Namespace::new(&format!("{name}-internet"));
         phone.set_resolver(addresses(Family::V4).dns);
@@ -129,7 +128,7 @@ impl Lab {
 
     /// The lab's own folder, deleted with it.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.folder.0
     }
 
     fn start_dns(&mut self, arguments: &[&str]) {
@@ -160,7 +159,10 @@ impl Lab {
     /// Starts `openssl s_server` on port 443 of the web server's addresses, with a certificate
     /// that nobody trusts (`curl --insecure`). `arguments`: `-tls1_2`, for one.
     pub(crate) fn start_https(&mut self, arguments: &[&str]) {
-        let (key, certificate) = (self.folder.join("key.pem"), self.folder.join("cert.pem"));
+        let (key, certificate) = (
+            self.folder.0.join("key.pem"),
+            self.folder.0.join("cert.pem"),
+        );
         let subject = format!("-keyout {} -out {}", key.display(), certificate.display());
         let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
                     -days 30 -subj /CN=lab.example";
@@ -228,7 +230,7 @@ impl Lab {
     }
 
     fn query_log(&self) -> PathBuf {
-        self.folder.join("queries.log")
+        self.folder.0.join("queries.log")
     }
 
     /// Every rule of every table and family on the phone, without counters and comments.
@@ -277,7 +279,7 @@ impl Lab {
     /// Starts `muzzle daemon` on the phone and waits until its control socket is there.
     /// `config` must hold `[control] socket = "PATH"`; [`Lab::folder`] is a place for it.
     pub(crate) fn start_daemon(&self, config: &str) -> Daemon {
-        Daemon::start(&self.phone, &self.folder, config)
+        Daemon::start(&self.phone, self.folder(), config)
     }
 }
 
@@ -288,8 +290,24 @@ impl Drop for Lab {
             let _ = child.wait();
         }
         self.server.stop();
-        let _ = std::fs::remove_dir_all(&self.folder);
-        // The namespaces go with their fields, and with them the veth pair and every rule.
+        // The folder and the namespaces go with their fields, and with these the veth pair and
+        // every rule.
+    }
+}
+
+/// A folder, deleted on drop: also when the lab fails while it is built.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(path: PathBuf) -> Self {
+        std::fs::create_dir_all(&path).expect("a folder for the lab can be made");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

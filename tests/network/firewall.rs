@@ -162,6 +162,31 @@ fn start_over_leftovers_works() {
 }
 
 #[test]
+fn a_smaller_plan_leaves_nothing_of_the_larger() {
+    let lab = Lab::bare();
+    let iptables = apply(&lab, &plan());
+    let smaller = Plan {
+        ipv6: false,
+        inbound: false,
+        ..plan()
+    };
+    let applied = lab
+        .phone
+        .within(|| iptables.apply(&smaller))
+        .expect("applicable");
+    assert!(applied.warnings.is_empty(), "{:?}", applied.warnings);
+    assert_eq!(
+        own_lines(&lab, Family::V4, Table::Raw),
+        smaller.chains(Family::V4)[0].saved()
+    );
+    assert_eq!(
+        own_lines(&lab, Family::V4, Table::Mangle),
+        Vec::<String>::new()
+    );
+    assert!(!lab.phone("ip6tables-legacy-save").ok().contains("muzzle_"));
+}
+
+#[test]
 fn removal_takes_what_is_there_and_misses_nothing_else() {
     let lab = Lab::bare();
     add_foreign_rules(&lab);

@@ -1,6 +1,8 @@
 //! Tests against the real kernel, each in network namespaces of its own. They need root, legacy
 //! iptables, iproute2, dnsmasq, dig, curl, openssl and conntrack: `scripts/test.sh` checks.
 
+#![cfg(target_os = "linux")]
+
 #[path = "../lab/mod.rs"]
 mod lab;
 
