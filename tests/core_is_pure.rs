@@ -38,7 +38,7 @@ const FORBIDDEN: &[&str] = &[
     "libc",
     "log::",
     "println!",
-    "unsafe",
+    "unsafe {",
 ];
 
 #[test]

@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
-    sockopt,
 };
 
 use crate::decide::FlowKey;
@@ -69,6 +68,7 @@ fn open(family: AddressFamily, mark: u32) -> io::Result<OwnedFd> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::Raw,
     )?;
-    socket::setsockopt(&fd, sockopt::Mark, &mark)?;
+    // nix knows SO_MARK on Linux only, not on Android.
+    socket2::SockRef::from(&fd).set_mark(mark)?;
     Ok(fd)
 }
