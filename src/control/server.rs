@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -12,7 +13,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::protocol::{Body, Call, MAX_REQUEST_BYTES, Reply, Request, Status, VERSION};
-use crate::record::Log;
+use crate::apps::Packages;
+use crate::record::{Entry, Log, Record};
 
 /// Clients served side by side; the page, a terminal or two.
 const MAX_CLIENTS: usize = 16;
@@ -57,7 +59,12 @@ impl ControlSocket {
     }
 
     /// Serves clients until the task is dropped. Runs on a `LocalSet`.
-    pub async fn serve(self, log: Arc<Log>, orders: mpsc::Sender<Order>) {
+    pub async fn serve(
+        self,
+        log: Arc<Log>,
+        packages: Arc<ArcSwap<Packages>>,
+        orders: mpsc::Sender<Order>,
+    ) {
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
@@ -71,6 +78,7 @@ impl ControlSocket {
             };
             let client = Client {
                 log: Arc::clone(&log),
+                packages: Arc::clone(&packages),
                 orders: orders.clone(),
             };
             tokio::task::spawn_local(async move {
@@ -90,6 +98,7 @@ impl Drop for ControlSocket {
 
 struct Client {
     log: Arc<Log>,
+    packages: Arc<ArcSwap<Packages>>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -163,16 +172,16 @@ impl Client {
         write: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
         let mut position = self.log.position(recent);
-        for record in position.recent {
-            say(write, Body::Record(Box::new(record.as_ref().clone()))).await?;
+        for entry in position.recent {
+            say(write, self.told(&entry)).await?;
         }
         if !follow {
             return say(write, Body::Done(String::new())).await;
         }
         loop {
             let body = tokio::select! {
-                record = position.following.recv() => match record {
-                    Ok(record) => Body::Record(Box::new(record.as_ref().clone())),
+                entry = position.following.recv() => match entry {
+                    Ok(entry) => self.told(&entry),
                     Err(RecvError::Lagged(missed)) => Body::Missed(missed),
                     Err(RecvError::Closed) => return say(write, stopping()).await,
                 },
@@ -181,6 +190,10 @@ impl Client {
             };
             say(write, body).await?;
         }
+    }
+
+    fn told(&self, entry: &Entry) -> Body {
+        Body::Record(Box::new(Record::new(entry, &self.packages.load())))
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::apps::Packages;
 use crate::clock;
 use crate::control::lock::InstanceLock;
 use crate::control::protocol::Status;
@@ -48,7 +49,7 @@ struct Daemon {
     config_path: Option<PathBuf>,
     loaded: Loaded,
     rules: Arc<ArcSwap<Ruleset>>,
-    packages: Arc<ArcSwap<crate::apps::Packages>>,
+    packages: Arc<ArcSwap<Packages>>,
     log: Arc<Log>,
     filter: Filter,
     queues: Queues,
@@ -105,11 +106,7 @@ impl Daemon {
                 return Err(error).context(format!("cannot make the control socket {path}"));
             }
         };
-        tokio::task::spawn_local(record::run(
-            receiver,
-            Arc::clone(&log),
-            Arc::clone(&packages),
-        ));
+        tokio::task::spawn_local(record::run(receiver, Arc::clone(&log)));
         let daemon = Self {
             config_path: config_path.map(Path::to_owned),
             loaded,
@@ -129,7 +126,11 @@ impl Daemon {
         socket: ControlSocket,
     ) -> anyhow::Result<()> {
         let (orders, mut incoming) = mpsc::channel(16);
-        let server = tokio::task::spawn_local(socket.serve(Arc::clone(&self.log), orders));
+        let server = tokio::task::spawn_local(socket.serve(
+            Arc::clone(&self.log),
+            Arc::clone(&self.packages),
+            orders,
+        ));
         for warning in self.warnings() {
             log::warn!("{warning}");
         }

@@ -1,8 +1,9 @@
 //! The way from the queue threads to the recorder: a bounded channel that is never waited for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ pub fn channel(capacity: usize) -> (EventSender, EventReceiver) {
         EventSender {
             sender,
             doorbell: Arc::clone(&doorbell),
+            half: capacity / 2,
         },
         EventReceiver { receiver, doorbell },
     )
@@ -37,8 +39,10 @@ pub fn channel(capacity: usize) -> (EventSender, EventReceiver) {
 /// Wakes the recorder once for a run of events, not once for each.
 #[derive(Debug, Default)]
 struct Doorbell {
-    rung: AtomicBool,
-    wake: Notify,
+    /// Events sent since the recorder last looked.
+    rung: AtomicUsize,
+    first: Notify,
+    half_full: Notify,
 }
 
 /// The queue threads' end.
@@ -46,6 +50,7 @@ struct Doorbell {
 pub struct EventSender {
     sender: SyncSender<Event>,
     doorbell: Arc<Doorbell>,
+    half: usize,
 }
 
 impl EventSender {
@@ -53,8 +58,10 @@ impl EventSender {
     #[must_use]
     pub fn send(&self, event: Event) -> bool {
         let sent = self.sender.try_send(event).is_ok();
-        if !self.doorbell.rung.swap(true, Ordering::AcqRel) {
-            self.doorbell.wake.notify_one();
+        match self.doorbell.rung.fetch_add(1, Ordering::AcqRel) {
+            0 => self.doorbell.first.notify_one(),
+            count if count == self.half => self.doorbell.half_full.notify_one(),
+            _ => {}
         }
         sent
     }
@@ -68,15 +75,18 @@ pub struct EventReceiver {
 }
 
 impl EventReceiver {
-    /// Waits until there are events, or until every sender is gone and one nudge came.
-    pub async fn wait(&self) {
-        self.doorbell.wake.notified().await;
+    /// Waits for an event, and then for more to gather: until the channel is half full, for
+    /// `gather` at most.
+    pub async fn wait(&self, gather: Duration) {
+        self.doorbell.first.notified().await;
+        // An error is the time-out, the usual case.
+        let _gathered = tokio::time::timeout(gather, self.doorbell.half_full.notified()).await;
     }
 
     /// Takes what there is now.
     pub fn drain(&self) -> impl Iterator<Item = Event> {
         // Lowered first: an event that comes while the channel is emptied rings again.
-        self.doorbell.rung.store(false, Ordering::Release);
+        self.doorbell.rung.store(0, Ordering::Release);
         self.receiver.try_iter()
     }
 }

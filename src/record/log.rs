@@ -1,31 +1,38 @@
-//! The live log: the newest records in memory, and whoever follows them.
+//! The live log: the newest events in memory, and whoever follows them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
-use super::{EventReceiver, Record};
-use crate::apps::Packages;
-
+use super::{Event, EventReceiver};
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
 const GATHER: Duration = Duration::from_millis(50);
-/// Records a slow follower may lag behind before it misses some.
+/// Entries a slow follower may lag behind before it misses some.
 const FOLLOWER_LAG: usize = 1024;
 
-/// The newest records, oldest first, and their followers.
+/// An event with its place in the log. It is told in words ([`super::Record`]) only when somebody
+/// reads it: most are never read.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Counts up from 1 while the daemon runs.
+    pub number: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// The newest entries, oldest first, and their followers.
 #[derive(Debug)]
 pub struct Log {
     recent: Mutex<Recent>,
-    followers: broadcast::Sender<Arc<Record>>,
+    followers: broadcast::Sender<Arc<Entry>>,
 }
 
 #[derive(Debug)]
 struct Recent {
-    records: VecDeque<Arc<Record>>,
+    entries: VecDeque<Arc<Entry>>,
     capacity: usize,
     next_number: u64,
 }
@@ -33,19 +40,19 @@ struct Recent {
 /// Where a reader starts: the records so far and a subscription to the following ones.
 #[derive(Debug)]
 pub struct LogPosition {
-    /// Records so far, oldest first.
-    pub recent: Vec<Arc<Record>>,
+    /// Entries so far, oldest first.
+    pub recent: Vec<Arc<Entry>>,
     /// The ones to come.
-    pub following: broadcast::Receiver<Arc<Record>>,
+    pub following: broadcast::Receiver<Arc<Entry>>,
 }
 
 impl Log {
-    /// An empty log that keeps `capacity` records.
+    /// An empty log that keeps `capacity` entries.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let (followers, _) = broadcast::channel(FOLLOWER_LAG);
         let recent = Recent {
-            records: VecDeque::new(),
+            entries: VecDeque::new(),
             capacity,
             next_number: 1,
         };
@@ -55,31 +62,31 @@ impl Log {
         }
     }
 
-    /// Adds a record and gives it its number.
-    pub fn push(&self, mut record: Record) {
+    /// Adds an event and gives it its number.
+    pub fn push(&self, event: Event) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        record.number = recent.next_number;
+        let number = recent.next_number;
         recent.next_number += 1;
-        let record = Arc::new(record);
-        recent.records.push_back(Arc::clone(&record));
+        let entry = Arc::new(Entry { number, event });
+        // Sent under the lock, so that a reader who subscribes in between neither misses the
+        // entry nor gets it twice. An error only says that nobody follows.
+        let _nobody_follows = self.followers.send(Arc::clone(&entry));
+        recent.entries.push_back(entry);
         recent.trim();
-        // An error only says that nobody follows. Sent under the lock, so that a reader who
-        // subscribes in between neither misses the record nor gets it twice.
-        let _nobody_follows = self.followers.send(record);
     }
 
-    /// The newest `count` records and a subscription that starts right after them.
+    /// The newest `count` entries and a subscription that starts right after them.
     #[must_use]
     pub fn position(&self, count: usize) -> LogPosition {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let skipped = recent.records.len().saturating_sub(count);
+        let skipped = recent.entries.len().saturating_sub(count);
         LogPosition {
-            recent: recent.records.iter().skip(skipped).cloned().collect(),
+            recent: recent.entries.iter().skip(skipped).cloned().collect(),
             following: self.followers.subscribe(),
         }
     }
 
-    /// Changes how many records are kept.
+    /// Changes how many entries are kept.
     pub fn set_capacity(&self, capacity: usize) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.capacity = capacity;
@@ -89,20 +96,18 @@ impl Log {
 
 impl Recent {
     fn trim(&mut self) {
-        while self.records.len() > self.capacity {
-            self.records.pop_front();
+        while self.entries.len() > self.capacity {
+            self.entries.pop_front();
         }
     }
 }
 
-/// Turns events into records until the task is dropped.
-pub async fn run(events: EventReceiver, log: Arc<Log>, packages: Arc<ArcSwap<Packages>>) {
+/// Moves events into the log until the task is dropped.
+pub async fn run(events: EventReceiver, log: Arc<Log>) {
     loop {
-        events.wait().await;
-        tokio::time::sleep(GATHER).await;
-        let packages = packages.load_full();
+        events.wait(GATHER).await;
         for event in events.drain() {
-            log.push(Record::new(&event, &packages));
+            log.push(event);
         }
     }
 }

@@ -8,5 +8,5 @@ mod sighted;
 
 pub use counters::{CounterValues, Counters, count};
 pub use event::{Event, EventReceiver, EventSender, channel};
-pub use log::{Log, LogPosition, run};
+pub use log::{Entry, Log, LogPosition, run};
 pub use sighted::{EvidenceKind, Record};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Event;
+use super::Entry;
 use crate::apps::Packages;
 use crate::decide::{Outcome, Protocol};
 use crate::inspect::SightingKind;
@@ -74,9 +74,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Tells `event` in full. The log gives it its number.
+    /// Tells `entry` in full.
     #[must_use]
-    pub fn new(event: &Event, packages: &Packages) -> Self {
+    pub fn new(entry: &Entry, packages: &Packages) -> Self {
+        let event = &entry.event;
         let sighting = &event.sighting;
         let explanation = event.ruleset.policy.explain(&sighting.decision);
         let endpoint = explanation.endpoint;
@@ -88,7 +89,7 @@ impl Record {
             SightingKind::Syn => (EvidenceKind::Syn, None),
         };
         Self {
-            number: 0,
+            number: entry.number,
             unix_millis: event.unix_millis,
             outcome: sighting.outcome,
             name: (!sighting.name.is_root()).then(|| sighting.name.to_string()),
