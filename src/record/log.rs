@@ -32,7 +32,7 @@ pub struct Log {
 
 #[derive(Debug)]
 struct Recent {
-    entries: VecDeque<Arc<Entry>>,
+    entries: VecDeque<Entry>,
     capacity: usize,
     next_number: u64,
 }
@@ -41,7 +41,7 @@ struct Recent {
 #[derive(Debug)]
 pub struct LogPosition {
     /// Entries so far, oldest first.
-    pub recent: Vec<Arc<Entry>>,
+    pub recent: Vec<Entry>,
     /// The ones to come.
     pub following: broadcast::Receiver<Arc<Entry>>,
 }
@@ -67,10 +67,13 @@ impl Log {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let number = recent.next_number;
         recent.next_number += 1;
-        let entry = Arc::new(Entry { number, event });
+        let entry = Entry { number, event };
         // Sent under the lock, so that a reader who subscribes in between neither misses the
-        // entry nor gets it twice. An error only says that nobody follows.
-        let _nobody_follows = self.followers.send(Arc::clone(&entry));
+        // entry nor gets it twice.
+        if self.followers.receiver_count() > 0 {
+            // The last follower may hang up right now; that changes nothing.
+            let _nobody_follows = self.followers.send(Arc::new(entry.clone()));
+        }
         recent.entries.push_back(entry);
         recent.trim();
     }

@@ -1,0 +1,123 @@
+//! What parsing, deciding and forging take in user space, without the kernel:
+//! `cargo bench --bench inspect`.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures with a clock"
+)]
+#![allow(clippy::unwrap_used, reason = "a benchmark stops where anything fails")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use etherparse::PacketBuilder;
+use muzzle::apps::Packages;
+use muzzle::catalogue::Catalogue;
+use muzzle::config::Config;
+use muzzle::decide::{Policy, Uid, UnixSeconds};
+use muzzle::inspect::{Inspector, Ruleset};
+use muzzle::record::{Event, channel};
+
+const ROUNDS: usize = 11;
+const CALLS: usize = 100_000;
+
+fn main() {
+    let ruleset = Arc::new(ruleset());
+    let cases = [
+        ("DNS query, allowed", query("www.shop.example.org")),
+        ("DNS query, blocked", query("sa.api.intl.miui.com")),
+        ("TLS hello, openssl", hello()),
+    ];
+    println!("ns per packet, median of {ROUNDS} rounds of {CALLS}:");
+    for (name, packet) in &cases {
+        println!("  {name:<22} {:>6.0}", median(|| inspect(packet, &ruleset)));
+    }
+    let packet = &cases[0].1;
+    println!(
+        "  with its event sent    {:>6.0}",
+        median(|| record(packet, &ruleset))
+    );
+}
+
+fn median(mut round: impl FnMut() -> f64) -> f64 {
+    let mut figures: Vec<_> = (0..ROUNDS).map(|_| round()).collect();
+    figures.sort_by(f64::total_cmp);
+    figures[ROUNDS / 2]
+}
+
+fn inspect(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
+    let mut inspector = Inspector::default();
+    let mut scratch = [0; 2048];
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        let packet = black_box(packet);
+        black_box(inspector.inspect(packet, UID, NOW, ruleset, &mut scratch));
+    }
+    start.elapsed().as_secs_f64() * 1e9 / CALLS as f64
+}
+
+fn record(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
+    let mut inspector = Inspector::default();
+    let mut scratch = [0; 2048];
+    let (sender, receiver) = channel(1024);
+    let start = Instant::now();
+    for _ in 0..CALLS / 512 {
+        for _ in 0..512 {
+            let inspection = inspector.inspect(packet, UID, NOW, ruleset, &mut scratch);
+            let sighting = inspection.sighting.unwrap();
+            assert!(sender.send(Event {
+                unix_millis: 0,
+                sighting,
+                ruleset: Arc::clone(ruleset)
+            }));
+        }
+        assert_eq!(receiver.drain().count(), 512);
+    }
+    start.elapsed().as_secs_f64() * 1e9 / (CALLS / 512 * 512) as f64
+}
+
+const UID: Option<Uid> = Some(Uid(10_123));
+const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+
+fn ruleset() -> Ruleset {
+    let config = Config::default();
+    let policy = Policy::compile(
+        config.mode,
+        config.preset,
+        &config.rules,
+        Arc::new(Catalogue::built_in()),
+        &Packages::default(),
+    );
+    Ruleset {
+        policy,
+        dns: config.dns,
+        connections: config.connections,
+        named_ports: vec![80, 443],
+        record: config.log.record,
+    }
+}
+
+fn query(name: &str) -> Vec<u8> {
+    let mut message = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend(label.as_bytes());
+    }
+    message.extend([0, 0, 1, 0, 1]);
+    let builder = PacketBuilder::ipv4([10, 77, 0, 2], [203, 0, 113, 53], 64).udp(40_000, 53);
+    let mut packet = Vec::new();
+    builder.write(&mut packet, &message).unwrap();
+    packet
+}
+
+fn hello() -> Vec<u8> {
+    let hello = include_bytes!("../tests/data/openssl3_tls13.bin");
+    let builder = PacketBuilder::ipv4([10, 77, 0, 2], [198, 51, 100, 7], 64)
+        .tcp(40_000, 443, 1000, 65_535)
+        .ack(5000)
+        .psh();
+    let mut packet = Vec::new();
+    builder.write(&mut packet, hello).unwrap();
+    packet
+}
