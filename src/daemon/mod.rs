@@ -76,7 +76,7 @@ impl Signals {
 impl Daemon {
     async fn start_and_serve(
         config_path: Option<&Path>,
-        mut loaded: Loaded,
+        loaded: Loaded,
     ) -> anyhow::Result<()> {
         // First of all, so that a signal during the start stops the daemon in good order.
         let signals = Signals::listen().context("cannot listen to signals")?;
@@ -91,8 +91,7 @@ impl Daemon {
             mark: loaded.config.firewall.mark,
             answer_path: filter.answer_path(),
         };
-        let mut queues = Queues::start(&settings, &rules, &sender)?;
-        loaded.warnings.append(&mut queues.warnings);
+        let queues = Queues::start(&settings, &rules, &sender)?;
         if let Err(error) = filter.apply(&loaded, queues.numbers()) {
             queues.stop().await;
             return Err(error);
@@ -216,11 +215,11 @@ impl Daemon {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.loaded
-            .warnings
-            .iter()
-            .chain(self.filter.warnings())
-            .cloned()
-            .collect()
+        [
+            &self.loaded.warnings,
+            &self.queues.warnings,
+            self.filter.warnings(),
+        ]
+        .concat()
     }
 }

@@ -37,7 +37,8 @@ pub(super) struct Settings<'a> {
 /// The running queue threads.
 pub(super) struct Queues {
     threads: Vec<QueueThread>,
-    failures: mpsc::UnboundedReceiver<anyhow::Error>,
+    /// Threads, by their place, that ended although nobody told them to.
+    ended: mpsc::UnboundedReceiver<usize>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -47,7 +48,20 @@ struct QueueThread {
     purpose: &'static str,
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
+    thread: Option<thread::JoinHandle<nix::Result<()>>>,
+}
+
+/// Says on its way out, also of a panic, which thread has ended.
+struct Farewell {
+    place: usize,
+    ended: mpsc::UnboundedSender<usize>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Nobody listens only while the daemon is ending anyway.
+        let _ending = self.ended.send(self.place);
+    }
 }
 
 impl Queues {
@@ -58,9 +72,9 @@ impl Queues {
         events: &EventSender,
     ) -> anyhow::Result<Self> {
         let (sockets, mut warnings) = bind_free_pair(settings.queue)?;
-        let (failed, failures) = mpsc::unbounded_channel();
+        let (sender, ended) = mpsc::unbounded_channel();
         let mut threads = Vec::new();
-        for (purpose, socket) in PURPOSES.into_iter().zip(sockets) {
+        for (place, (purpose, socket)) in PURPOSES.into_iter().zip(sockets).enumerate() {
             let number = socket.number();
             let handle = socket
                 .handle()
@@ -77,19 +91,19 @@ impl Queues {
                 counters: Arc::clone(&counters),
                 stop: Arc::clone(&stop),
             };
-            let failed = failed.clone();
+            let farewell = Farewell {
+                place,
+                ended: sender.clone(),
+            };
             let serve = move || {
-                if let Err(errno) = worker.run() {
-                    let error = anyhow::Error::new(errno);
-                    let error = error.context(format!("queue {number} ({purpose}) failed"));
-                    // Nobody listens only while the daemon is ending anyway.
-                    let _ending = failed.send(error);
-                }
+                let _farewell = farewell;
+                worker.run()
             };
             let thread = thread::Builder::new()
                 .name(format!("queue-{purpose}"))
                 .spawn(serve)
                 .context("cannot start a queue's thread")?;
+            let thread = Some(thread);
             threads.push(QueueThread {
                 handle,
                 number,
@@ -102,7 +116,7 @@ impl Queues {
         warnings.dedup();
         Ok(Self {
             threads,
-            failures,
+            ended,
             warnings,
         })
     }
@@ -114,10 +128,15 @@ impl Queues {
 
     /// Waits for a queue to fail.
     pub(super) async fn failure(&mut self) -> anyhow::Error {
-        match self.failures.recv().await {
-            Some(error) => error,
-            // The sender lives in the threads; without a failure they outlive this call.
-            None => std::future::pending().await,
+        let Some(place) = self.ended.recv().await else {
+            // Every thread has said farewell before.
+            return std::future::pending().await;
+        };
+        let it = &mut self.threads[place];
+        let what = format!("queue {} ({}) failed", it.number, it.purpose);
+        match it.thread.take().map(thread::JoinHandle::join) {
+            Some(Ok(Err(errno))) => anyhow::Error::new(errno).context(what),
+            _ => anyhow::anyhow!("{what}: its thread ended"),
         }
     }
 
@@ -138,8 +157,10 @@ impl Queues {
             if let Err(errno) = it.handle.nudge() {
                 log::warn!("cannot wake the thread of queue {}: {errno}", it.number);
             }
-            if it.thread.join().is_err() {
-                log::error!("the thread of queue {} panicked", it.number);
+            match it.thread.map(thread::JoinHandle::join) {
+                Some(Ok(Err(errno))) => log::error!("queue {}: {errno}", it.number),
+                Some(Err(_)) => log::error!("the thread of queue {} panicked", it.number),
+                Some(Ok(Ok(()))) | None => {}
             }
         }
     }
