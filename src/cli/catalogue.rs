@@ -5,22 +5,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::{EXIT_FAILURE, EXIT_USAGE};
 use crate::catalogue::{
-    ACTION_WORDS, Catalogue, Category, Confidence, Endpoint, Format, LoadError, Preset, export,
-    lint, word,
+    ACTION_WORDS, Catalogue, Category, Confidence, Endpoint, Format, Preset, export, lint, word,
 };
+use crate::config::Config;
 use crate::decide::Action;
 use crate::parse::DomainName;
-
-/// Exit status for a command line or a file that is wrong (sysexits.h: EX_USAGE).
-const USAGE: u8 = 64;
-/// Exit status for everything else that went wrong.
-const FAILURE: u8 = 1;
 
 /// Look into the catalogue of known endpoints.
 ///
@@ -28,7 +23,7 @@ const FAILURE: u8 = 1;
 /// blocked, how sure that is, and the sources.
 #[derive(Debug, Args)]
 pub struct CatalogueArgs {
-    /// Read the *.toml files of this directory instead of the built-in catalogue
+    /// Read the *.toml files of this directory instead of the catalogue that the config names
     #[arg(long, value_name = "DIR", global = true)]
     catalogue: Option<PathBuf>,
     /// Print JSON, for scripts
@@ -102,38 +97,36 @@ fn words<T: Copy + Send + Sync + 'static>(
     })
 }
 
-/// Runs the command; what it prints goes to `out`, problems of files to `err`.
+/// Runs the command; what it prints goes to `out`, what it did not find is said on `err`.
 ///
 /// # Errors
-/// `out` or a file cannot be written or read.
+/// The config or the catalogue is wrong, or `out` cannot be written.
 pub fn run(
     args: &CatalogueArgs,
+    config: Option<&Path>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
-    status(args, out, err).map(ExitCode::from)
+    let catalogue = match &args.catalogue {
+        Some(directory) => Catalogue::load(directory)?,
+        None => Catalogue::choose(Config::find(config)?.0.catalogue_directory.as_deref())?,
+    };
+    print(args, &catalogue, out, err).map(ExitCode::from)
 }
 
-fn status(
+fn print(
     args: &CatalogueArgs,
+    catalogue: &Catalogue,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> anyhow::Result<u8> {
-    let catalogue = match load(args.catalogue.as_deref()) {
-        Ok(catalogue) => catalogue,
-        Err(error @ (LoadError::Problems(_) | LoadError::Empty { .. })) => {
-            writeln!(err, "{error}")?;
-            return Ok(USAGE);
-        }
-        Err(error) => return Err(error).context("the catalogue was not loaded"),
-    };
     let by_default = CatalogueCommand::List(ListArgs::default());
     match args.command.as_ref().unwrap_or(&by_default) {
-        CatalogueCommand::List(list_args) => print_list(&catalogue, list_args, args.json, out),
-        CatalogueCommand::Show { name } => print_about(&catalogue, name, args.json, out, err),
-        CatalogueCommand::Lint => print_findings(&catalogue, args.json, out),
+        CatalogueCommand::List(list_args) => print_list(catalogue, list_args, args.json, out),
+        CatalogueCommand::Show { name } => print_about(catalogue, name, args.json, out, err),
+        CatalogueCommand::Lint => print_findings(catalogue, args.json, out),
         CatalogueCommand::Export(export_args) => {
-            let list = export(&catalogue, export_args.preset, export_args.format);
+            let list = export(catalogue, export_args.preset, export_args.format);
             if args.json {
                 print_json(&list.lines().collect::<Vec<_>>(), out)?;
             } else {
@@ -142,10 +135,6 @@ fn status(
             Ok(0)
         }
     }
-}
-
-fn load(directory: Option<&Path>) -> Result<Catalogue, LoadError> {
-    directory.map_or_else(|| Ok(Catalogue::built_in()), Catalogue::load)
 }
 
 /// An entry as it is printed.
@@ -262,7 +251,7 @@ fn print_about(
         (_, Ok(name)) => catalogue.find(&name),
         (_, Err(error)) => {
             writeln!(err, "{name} is neither a host name nor an address: {error}")?;
-            return Ok(USAGE);
+            return Ok(EXIT_USAGE);
         }
     };
     if json {
@@ -281,7 +270,7 @@ fn print_about(
     }
     if found.is_empty() {
         writeln!(err, "the catalogue has no entry about {name}")?;
-        return Ok(FAILURE);
+        return Ok(EXIT_FAILURE);
     }
     Ok(0)
 }
@@ -335,7 +324,7 @@ fn print_findings(
         let (entries, count) = (catalogue.endpoints.len(), findings.len());
         writeln!(out, "{entries} entries, {count} findings")?;
     }
-    Ok(if findings.is_empty() { 0 } else { USAGE })
+    Ok(if findings.is_empty() { 0 } else { EXIT_USAGE })
 }
 
 fn print_json(value: &impl Serialize, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -407,9 +396,9 @@ mod tests {
 
     #[test]
     fn show_says_when_there_is_nothing_to_show() {
-        assert_eq!(catalogue(&["show", "example.org"]).0, FAILURE);
+        assert_eq!(catalogue(&["show", "example.org"]).0, EXIT_FAILURE);
         let (status, _, err) = catalogue(&["show", "not a name"]);
-        assert_eq!(status, USAGE);
+        assert_eq!(status, EXIT_USAGE);
         assert!(err.contains("neither a host name nor an address"), "{err}");
     }
 
@@ -423,7 +412,7 @@ mod tests {
         let path = directory.to_str().unwrap().to_owned();
         let (status, _, err) = catalogue(&["lint", "--catalogue", &path]);
         std::fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(status, USAGE);
+        assert_eq!(status, EXIT_USAGE);
         assert!(err.contains("own.toml:2: "), "{err}");
         assert!(err.contains("own.toml:1: sources is missing"), "{err}");
     }

@@ -82,7 +82,7 @@ impl Cli {
             Command::Log(args) => log::run(&args, config, &mut out),
             Command::Reload(args) => reload::run(&args, config, &mut out),
             Command::Catalogue(args) => {
-                catalogue::run(&args, &mut out, &mut anstream::stderr())
+                catalogue::run(&args, config, &mut out, &mut anstream::stderr())
             }
             Command::Doctor(args) => doctor::run(&args, config, &mut out),
         }

@@ -74,10 +74,7 @@ impl Signals {
 }
 
 impl Daemon {
-    async fn start_and_serve(
-        config_path: Option<&Path>,
-        loaded: Loaded,
-    ) -> anyhow::Result<()> {
+    async fn start_and_serve(config_path: Option<&Path>, loaded: Loaded) -> anyhow::Result<()> {
         // First of all, so that a signal during the start stops the daemon in good order.
         let signals = Signals::listen().context("cannot listen to signals")?;
         let _lock = InstanceLock::take(&loaded.config.control_socket)?;
