@@ -350,7 +350,17 @@ mod tests {
         let args = std::iter::once("catalogue").chain(args.iter().copied());
         let args = Command::try_parse_from(args).unwrap().args;
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = status(&args, &mut out, &mut err).unwrap();
+        let catalogue = args
+            .catalogue
+            .as_deref()
+            .map_or_else(|| Ok(Catalogue::built_in()), Catalogue::load);
+        let status = match catalogue {
+            Ok(catalogue) => print(&args, &catalogue, &mut out, &mut err).unwrap(),
+            Err(error) => {
+                writeln!(err, "{error}").unwrap();
+                super::super::exit_code(&error.into())
+            }
+        };
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (status, text(out), text(err))
     }
