@@ -6,10 +6,9 @@
 use super::DnsRefusal;
 use super::writer::Writer;
 use crate::parse::dns::{
-    CLASS_IN, EDNS_DNSSEC_OK, FLAG_RESPONSE, HEADER_BYTES, Query, TYPE_A, TYPE_AAAA, TYPE_OPT,
-    TYPE_SOA,
+    CLASS_IN, EDNS_DNSSEC_OK, FLAG_RESPONSE, HEADER_BYTES, LENGTH_PREFIX_BYTES, Query, TYPE_A,
+    TYPE_AAAA, TYPE_OPT, TYPE_SOA,
 };
-use crate::parse::dns_stream::PREFIX_BYTES;
 
 /// What the answer repeats of the query's flags: opcode, RD, and CD (RFC 4035 section 3.2.2).
 const ECHOED_FLAGS: u16 = 0x7910;
@@ -88,10 +87,10 @@ pub fn write_framed(
     ttl_secs: u32,
     out: &mut [u8],
 ) -> Option<usize> {
-    let (prefix, message) = out.split_first_chunk_mut::<PREFIX_BYTES>()?;
+    let (prefix, message) = out.split_first_chunk_mut::<LENGTH_PREFIX_BYTES>()?;
     let length = write(query, refusal, ttl_secs, message)?;
     *prefix = u16::try_from(length).ok()?.to_be_bytes();
-    Some(PREFIX_BYTES + length)
+    Some(LENGTH_PREFIX_BYTES + length)
 }
 
 /// RFC 1035 section 4.1.1; AA, TC, Z and AD are 0.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::apps::Packages;
-use crate::catalogue::{Catalogue, Endpoint};
+use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::decide::{Action, Policy};
 use crate::inspect::Ruleset;
 
 /// Everything that was read, as one.
@@ -20,49 +19,25 @@ pub(super) struct Loaded {
     pub(super) packages: Arc<Packages>,
     /// Entries of the catalogue.
     pub(super) endpoints: usize,
-    pub(super) ports: Ports,
     /// What is odd but no reason not to run.
     pub(super) warnings: Vec<String>,
-}
-
-/// TCP ports whose first payload is looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ports {
-    pub(super) tls: Vec<u16>,
-    pub(super) http: Vec<u16>,
 }
 
 impl Loaded {
     /// Reads config, catalogue and packages.
     pub(super) fn read(named: Option<&Path>) -> anyhow::Result<Self> {
         let (config, path) = Config::find(named)?;
-        let catalogue = Catalogue::choose(config.catalogue_directory.as_deref())?;
-        let catalogue = Arc::new(catalogue);
+        let catalogue = Arc::new(Catalogue::choose(config.catalogue_directory.as_deref())?);
         let mut warnings = Vec::new();
         let packages = Arc::new(read_packages(&config.packages_list, &mut warnings));
-        let ports = Ports::of(&config, &catalogue);
-        let policy = Policy::compile(
-            config.mode,
-            config.preset,
-            &config.rules,
-            Arc::clone(&catalogue),
-            &packages,
-        );
-        let ruleset = Arc::new(Ruleset {
-            policy,
-            dns: config.dns.clone(),
-            connections: config.connections.clone(),
-            named_ports: ports.all(),
-            record: config.log.record,
-        });
         let endpoints = catalogue.endpoints.len();
+        let ruleset = Arc::new(Ruleset::new(&config, catalogue, &packages));
         Ok(Self {
             config,
             path,
             ruleset,
             packages,
             endpoints,
-            ports,
             warnings,
         })
     }
@@ -89,33 +64,6 @@ impl Loaded {
             self.config.rules.len(),
             self.packages.len(),
         )
-    }
-}
-
-impl Ports {
-    /// The config's ports, and on top of them those of endpoints that are not simply allowed.
-    /// Nobody says what is spoken there, so both are looked for.
-    fn of(config: &Config, catalogue: &Catalogue) -> Self {
-        let watched = |endpoint: &&Endpoint| config.preset.action(endpoint) != Action::Allow;
-        let endpoints = catalogue.endpoints.iter().filter(watched);
-        let named: Vec<u16> = endpoints.flat_map(|it| it.ports.iter().copied()).collect();
-        let with = |configured: &[u16]| {
-            let mut ports: Vec<u16> = configured.iter().chain(&named).copied().collect();
-            ports.sort_unstable();
-            ports.dedup();
-            ports
-        };
-        Self {
-            tls: with(&config.connections.tls_ports),
-            http: with(&config.connections.http_ports),
-        }
-    }
-
-    fn all(&self) -> Vec<u16> {
-        let mut all: Vec<u16> = self.tls.iter().chain(&self.http).copied().collect();
-        all.sort_unstable();
-        all.dedup();
-        all
     }
 }
 

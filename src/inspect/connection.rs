@@ -18,7 +18,10 @@ pub(super) fn segment(
 ) -> Inspection {
     if segment.flags.contains(TcpFlags::SYN) {
         refused.remove(&context.flow);
-        let name_follows = context.ruleset.name_follows(segment.destination_port);
+        let name_follows = context
+            .ruleset
+            .named_ports
+            .contains(segment.destination_port);
         let syn = judge(
             refused,
             context,

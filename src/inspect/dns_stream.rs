@@ -10,13 +10,12 @@ use super::{Context, Inspection, Reading, Sighting, dns};
 use crate::act::segment::SegmentHeader;
 use crate::act::{Act, DnsRefusal, dns_answer, segment as forge};
 use crate::decide::FlowTable;
-use crate::parse::dns::Query;
+use crate::parse::dns::{LENGTH_PREFIX_BYTES as PREFIX_BYTES, Query};
 use crate::parse::tcp::{TcpFlags, TcpSegment};
 
 /// As much of a query as is kept while it is not whole: the header and one question of full
 /// length, with room to spare.
 const KEPT_BYTES: usize = 512;
-const PREFIX_BYTES: usize = 2;
 
 /// Where the client is in its stream of queries.
 ///

@@ -5,19 +5,20 @@
 mod connection;
 mod dns;
 mod dns_stream;
+mod ruleset;
 
 use std::sync::Arc;
 
 use crate::act::Act;
-use crate::config::{ConnectionSettings, DnsSettings, Recorded};
 use crate::decide::{
-    Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Policy, Protocol, Uid, UnixSeconds,
+    Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
 };
 use crate::parse::DomainName;
 use crate::parse::ip::IpPacket;
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
 use dns_stream::DnsStream;
+pub use ruleset::{NamedPorts, Ruleset};
 
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
@@ -26,33 +27,6 @@ const DNS_PORT: u16 = 53;
 const DNS_STREAMS: usize = 64;
 /// Refused connections whose retransmissions are still recognised.
 const REFUSED_CONNECTIONS: usize = 256;
-
-/// Everything that a reload swaps at once.
-#[derive(Debug)]
-pub struct Ruleset {
-    /// Who may talk to whom.
-    pub policy: Policy,
-    /// How blocked questions are answered.
-    pub dns: DnsSettings,
-    /// How blocked connections end.
-    pub connections: ConnectionSettings,
-    /// TCP ports, in order, whose first payload is looked at for a name.
-    pub named_ports: Vec<u16>,
-    /// What is worth a record.
-    pub record: Recorded,
-}
-
-impl Ruleset {
-    /// Whether something that came out like this is worth a record.
-    #[must_use]
-    pub fn records(&self, outcome: Outcome) -> bool {
-        self.record == Recorded::All || outcome != Outcome::Allowed
-    }
-
-    fn name_follows(&self, port: u16) -> bool {
-        self.named_ports.binary_search(&port).is_ok()
-    }
-}
 
 /// What was seen in a packet and what was decided about it.
 #[derive(Clone, Debug)]

@@ -8,6 +8,8 @@ use super::{DomainName, Malformed};
 
 /// Length of the header of a DNS message (RFC 1035 section 4.1.1).
 pub const HEADER_BYTES: usize = 12;
+/// Over TCP, a message has its length in this many bytes before it (RFC 1035 section 4.2.2).
+pub const LENGTH_PREFIX_BYTES: usize = 2;
 /// Record type A: an IPv4 address.
 pub const TYPE_A: u16 = 1;
 /// Record type CNAME: another name for the same.

@@ -8,7 +8,6 @@
 mod cursor;
 pub mod dns;
 pub mod dns_response;
-pub mod dns_stream;
 pub mod http;
 pub mod ip;
 pub mod name;

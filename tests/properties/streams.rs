@@ -1,7 +1,6 @@
 //! Detectors over the start of a stream: on every prefix "incomplete" until the answer, and then
 //! that answer for good.
 
-use muzzle::parse::dns_stream::{Frame, Frames};
 use muzzle::parse::http::host;
 use muzzle::parse::tls::server_name;
 use muzzle::parse::{Detected, DomainName};
@@ -143,36 +142,6 @@ proptest! {
             for stream in [&hello, &request, &noise] {
                 over_every_prefix(detect, stream);
             }
-        }
-    }
-
-    #[test]
-    fn framed_messages_are_told_apart(
-        messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..5)
-    ) {
-        let mut stream = Vec::new();
-        for message in &messages {
-            stream.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
-            stream.extend(message);
-        }
-        for end in 0..=stream.len() {
-            let mut used = 0;
-            for (frame, message) in Frames::new(&stream[..end]).zip(&messages) {
-                match frame {
-                    Frame::Complete(bytes) => {
-                        prop_assert_eq!(bytes, message);
-                        used += 2 + bytes.len();
-                    }
-                    Frame::Partial { have, want } => {
-                        prop_assert_eq!(have, end - used);
-                        let whole = message.len() + 2;
-                        prop_assert_eq!(want, if have < 2 { 2 } else { whole });
-                        prop_assert!(have < want);
-                        used = end;
-                    }
-                }
-            }
-            prop_assert_eq!(used, end);
         }
     }
 }

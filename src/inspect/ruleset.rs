@@ -1,0 +1,111 @@
+//! Everything that a reload swaps at once, made of what the user and the catalogue say.
+
+use std::sync::Arc;
+
+use crate::apps::Packages;
+use crate::catalogue::{Catalogue, Endpoint};
+use crate::config::{Config, ConnectionSettings, DnsSettings, Recorded};
+use crate::decide::{Action, Outcome, Policy};
+
+/// The rules in force: who may talk to whom, and how those who may not are told.
+#[derive(Debug)]
+pub struct Ruleset {
+    /// Who may talk to whom.
+    pub policy: Policy,
+    /// How blocked questions are answered.
+    pub dns: DnsSettings,
+    /// How blocked connections end.
+    pub connections: ConnectionSettings,
+    /// Ports whose first payload is looked at for a name.
+    pub named_ports: NamedPorts,
+    /// What is worth a record.
+    pub record: Recorded,
+}
+
+impl Ruleset {
+    /// The rules that `config` asks for. `packages` turns the apps of its rules into user ids.
+    #[must_use]
+    pub fn new(config: &Config, catalogue: Arc<Catalogue>, packages: &Packages) -> Self {
+        let named_ports = NamedPorts::new(config, &catalogue);
+        let policy = Policy::compile(
+            config.mode,
+            config.preset,
+            &config.rules,
+            catalogue,
+            packages,
+        );
+        Self {
+            policy,
+            dns: config.dns.clone(),
+            connections: config.connections.clone(),
+            named_ports,
+            record: config.log.record,
+        }
+    }
+
+    /// Whether something that came out like this is worth a record.
+    #[must_use]
+    pub fn records(&self, outcome: Outcome) -> bool {
+        self.record == Recorded::All || outcome != Outcome::Allowed
+    }
+}
+
+/// TCP ports whose first payload is looked at for a name; each list sorted, without repeats.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamedPorts {
+    /// Where a TLS ClientHello is looked for.
+    pub tls: Vec<u16>,
+    /// Where an HTTP request is looked for.
+    pub http: Vec<u16>,
+}
+
+impl NamedPorts {
+    /// The config's ports, and on top of them those of endpoints that are not simply allowed.
+    /// Nobody says what is spoken there, so both are looked for.
+    fn new(config: &Config, catalogue: &Catalogue) -> Self {
+        let watched = |endpoint: &&Endpoint| config.preset.action(endpoint) != Action::Allow;
+        let endpoints = catalogue.endpoints.iter().filter(watched);
+        let named: Vec<u16> = endpoints.flat_map(|it| it.ports.iter().copied()).collect();
+        let with = |configured: &[u16]| {
+            let mut ports = [configured, &named].concat();
+            ports.sort_unstable();
+            ports.dedup();
+            ports
+        };
+        Self {
+            tls: with(&config.connections.tls_ports),
+            http: with(&config.connections.http_ports),
+        }
+    }
+
+    /// Whether a name is looked for in the first payload of connections to `port`.
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        [&self.tls, &self.http]
+            .into_iter()
+            .any(|ports| ports.binary_search(&port).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDPOINT: &str = "owner = \"x\"\nsystem = \"x\"\nregion = \"EU\"\n\
+        category = \"telemetry\"\nconfidence = \"high\"\nbreaks = \"x\"\nsources = []\n";
+
+    #[test]
+    fn ports_of_endpoints_that_pass_are_not_looked_at() {
+        let text = format!(
+            "[[endpoint]]\nname = \"a.test\"\naction = \"block\"\nports = [9000, 443]\n{ENDPOINT}\
+             [[endpoint]]\nname = \"b.test\"\naction = \"allow\"\nports = [5222]\n{ENDPOINT}"
+        );
+        let catalogue = Catalogue::from_files(&[("catalogue", text)]).unwrap();
+        let config = Config::parse("config", "[connections]\ntls_ports = [8443, 443]").unwrap();
+        let ports =
+            Ruleset::new(&config, Arc::new(catalogue), &Packages::default()).named_ports;
+        assert_eq!(ports.tls, [443, 8443, 9000]);
+        assert_eq!(ports.http, [80, 443, 9000]);
+        assert!(ports.contains(8443) && ports.contains(80) && !ports.contains(5222));
+    }
+}
