@@ -16,6 +16,8 @@ need openssl openssl
 need conntrack conntrack
 need tcpdump tcpdump
 need setpriv util-linux
+# A resolver of another kind than glibc's, as Alpine has it; Android's own is a third.
+need musl-gcc musl-tools
 need shellcheck shellcheck
 need python3 python3-minimal
 # rustc calls the linker through it.

@@ -1,6 +1,7 @@
 //! The daemon under test: `muzzle daemon --config FILE` on the lab's phone.
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::{Namespace, wait_for};
 
 /// How long it may take until its control socket is there.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// How long it may take to end after SIGTERM.
+/// How long it may take to end after a signal.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A running daemon; killed on drop.
@@ -20,15 +21,18 @@ pub(crate) struct Daemon {
     child: Child,
     /// Its control socket.
     pub(crate) socket: PathBuf,
+    /// Its config file.
+    pub(crate) config: PathBuf,
     log: PathBuf,
 }
 
 impl Daemon {
     pub(super) fn start(phone: &Namespace, folder: &Path, config: &str) -> Self {
         let socket = control_socket(config);
-        let file = folder.join("muzzle.toml");
+        let name = socket.file_stem().expect("a socket has a name");
+        let file = folder.join(name).with_extension("toml");
         std::fs::write(&file, config).expect("the config can be written");
-        let log = folder.join("daemon.log");
+        let log = folder.join(name).with_extension("log");
         let output = File::options().create(true).append(true).open(&log);
         let output = output.expect("the log can be opened");
         let errors = output.try_clone().expect("a file can be opened twice");
@@ -36,11 +40,17 @@ impl Daemon {
         command.args(["daemon", "--config"]).arg(&file);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().expect("the daemon can be started");
-        let mut daemon = Self { child, socket, log };
+        let mut daemon = Self {
+            child,
+            socket,
+            config: file,
+            log,
+        };
         let mut ended = None;
         wait_for("the daemon's control socket", START_LIMIT, || {
             ended = daemon.child.try_wait().expect("a child can be waited for");
-            ended.is_some() || daemon.socket.exists()
+            // A file may be there from a daemon that was killed.
+            ended.is_some() || UnixStream::connect(&daemon.socket).is_ok()
         });
         assert!(
             ended.is_none(),
@@ -69,10 +79,18 @@ impl Daemon {
     ///
     /// # Panics
     /// It does not end in time; it is killed then.
-    pub(crate) fn stop(mut self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
+    pub(crate) fn stop(self) -> ExitStatus {
+        self.end_by(Signal::SIGTERM)
+    }
+
+    /// Ends it with `signal`.
+    ///
+    /// # Panics
+    /// It does not end in time; it is killed then.
+    pub(crate) fn end_by(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let mut status = None;
-        wait_for("the daemon's end after SIGTERM", STOP_LIMIT, || {
+        wait_for("the daemon's end after a signal", STOP_LIMIT, || {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });

@@ -8,6 +8,7 @@
 //!       2001:db8:77::2               2001:db8:77::1
 //!       fe80::2                      fe80::1
 //!                              lo    203.0.113.53   2001:db8:53::53   dnsmasq
+//!                                    203.0.113.54   2001:db8:53::54   another dnsmasq
 //!                                    198.51.100.7   2001:db8:7::7     HTTPS (443), web
 //!                                    198.51.100.8   2001:db8:7::8     sink
 //! ```
@@ -34,6 +35,9 @@ use muzzle::firewall::Family;
 /// The uid of an app, for [`Lab::phone_as`].
 pub(crate) const APP_UID: u32 = 10_123;
 
+/// The program under test.
+pub(crate) const MUZZLE: &str = env!("CARGO_BIN_EXE_muzzle");
+
 /// What each kind of server is reached under in one family.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
@@ -41,6 +45,8 @@ pub(crate) struct Addresses {
     pub(crate) phone: IpAddr,
     /// The resolver.
     pub(crate) dns: IpAddr,
+    /// A second resolver, with [`Lab::start_other_dns`].
+    pub(crate) other_dns: IpAddr,
     /// What every name resolves to: HTTPS on 443 (with [`Lab::start_https`]), HTTP on 80, 8080.
     pub(crate) web: IpAddr,
     /// Counts what it receives on 53, 80, 443, 8080 and 8443.
@@ -55,6 +61,7 @@ pub(crate) fn addresses(family: Family) -> Addresses {
         Family::V4 => Addresses {
             phone: Ipv4Addr::new(10, 77, 0, 2).into(),
             dns: Ipv4Addr::new(203, 0, 113, 53).into(),
+            other_dns: Ipv4Addr::new(203, 0, 113, 54).into(),
             web: Ipv4Addr::new(198, 51, 100, 7).into(),
             sink: Ipv4Addr::new(198, 51, 100, 8).into(),
             iptables: "iptables-legacy",
@@ -62,6 +69,7 @@ pub(crate) fn addresses(family: Family) -> Addresses {
         Family::V6 => Addresses {
             phone: Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 2).into(),
             dns: Ipv6Addr::new(0x2001, 0xdb8, 0x53, 0, 0, 0, 0, 0x53).into(),
+            other_dns: Ipv6Addr::new(0x2001, 0xdb8, 0x53, 0, 0, 0, 0, 0x54).into(),
             web: Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 7).into(),
             sink: Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 8).into(),
             iptables: "ip6tables-legacy",
@@ -133,6 +141,31 @@ impl Lab {
 
     fn start_dns(&mut self, arguments: &[&str]) {
         let log = self.query_log();
+        let listen = "--listen-address=203.0.113.53,2001:db8:53::53,fe80::1";
+        self.start_dnsmasq(&log, &[&[listen], arguments].concat());
+        wait_for("dnsmasq", Duration::from_secs(5), || {
+            self.internet
+                .is_listening("udp", addresses(Family::V6).dns, 53)
+        });
+    }
+
+    /// Starts a second resolver at [`Addresses::other_dns`], which answers every name with the
+    /// sink's addresses.
+    pub(crate) fn start_other_dns(&mut self) {
+        let log = self.folder.join("other-queries.log");
+        let arguments = [
+            "--listen-address=203.0.113.54,2001:db8:53::54",
+            "--address=/#/198.51.100.8",
+            "--address=/#/2001:db8:7::8",
+        ];
+        self.start_dnsmasq(&log, &arguments);
+        wait_for("the other dnsmasq", Duration::from_secs(5), || {
+            self.internet
+                .is_listening("udp", addresses(Family::V6).other_dns, 53)
+        });
+    }
+
+    fn start_dnsmasq(&mut self, log: &Path, arguments: &[&str]) {
         let mut command = self.internet.command("dnsmasq");
         command.args([
             "--keep-in-foreground",
@@ -144,16 +177,11 @@ impl Lab {
             "--pid-file=",
             "--log-queries",
             "--local-ttl=60",
-            "--listen-address=203.0.113.53,2001:db8:53::53,fe80::1",
         ]);
         command
             .arg(format!("--log-facility={}", log.display()))
             .args(arguments);
         self.children.push(start(&mut command));
-        wait_for("dnsmasq", Duration::from_secs(5), || {
-            self.internet
-                .is_listening("udp", addresses(Family::V6).dns, 53)
-        });
     }
 
     /// Starts `openssl s_server` on port 443 of the web server's addresses, with a certificate
@@ -194,6 +222,11 @@ impl Lab {
         let mut command = words(&self.phone, "sh -c");
         command.arg(script);
         Finished::of(script, command)
+    }
+
+    /// `muzzle` with these arguments on the phone.
+    pub(crate) fn muzzle(&self, arguments: &str) -> Finished {
+        self.phone(&format!("{MUZZLE} {arguments}"))
     }
 
     /// The same as [`Lab::phone`] as an app with this uid.
@@ -256,13 +289,16 @@ impl Lab {
     /// now on; read with [`Lab::arrived`].
     pub(crate) fn count_arriving(&self, family: Family, name: &str, rule: &str) {
         let program = addresses(family).iptables;
-        let line = format!("{program} -w 5 -A INPUT {rule} -m comment --comment {name}");
+        let line = format!(
+            "{program} -w 5 -t raw -A PREROUTING -i inet0 {rule} -m comment --comment {name}"
+        );
         Finished::of(&line, words(&self.internet, &line)).ok();
     }
 
     /// The packets counted under `name`.
     pub(crate) fn arrived(&self, family: Family, name: &str) -> u64 {
-        let line = format!("{} -w 5 -nvxL INPUT", addresses(family).iptables);
+        let program = addresses(family).iptables;
+        let line = format!("{program} -w 5 -t raw -nvxL PREROUTING");
         let text = Finished::of(&line, words(&self.internet, &line)).ok();
         let comment = format!("/* {name} */");
         let line = text
@@ -339,9 +375,11 @@ fn connect(phone: &Namespace, internet: &Namespace) {
          addr add 2001:db8:77::1/64 dev inet0 nodad
          addr add fe80::1/64 dev inet0 nodad
          addr add 203.0.113.53/32 dev lo
+         addr add 203.0.113.54/32 dev lo
          addr add 198.51.100.7/32 dev lo
          addr add 198.51.100.8/32 dev lo
          addr add 2001:db8:53::53/128 dev lo nodad
+         addr add 2001:db8:53::54/128 dev lo nodad
          addr add 2001:db8:7::7/128 dev lo nodad
          addr add 2001:db8:7::8/128 dev lo nodad",
     );

@@ -94,7 +94,7 @@ impl Namespace {
     pub(crate) fn set_resolver(&self, resolver: IpAddr) {
         let folder = self.etc();
         std::fs::create_dir_all(&folder).expect("a folder for resolv.conf can be made");
-        let text = format!("nameserver {resolver}\noptions timeout:2 attempts:1\n");
+        let text = format!("nameserver {resolver}\noptions timeout:5 attempts:1\n");
         std::fs::write(folder.join("resolv.conf"), text).expect("resolv.conf can be written");
     }
 

@@ -13,6 +13,12 @@ use crate::lab::Lab;
 /// The system's programs behind shell scripts that run `first` before; `$NAME` is the program's
 /// name (`ip6tables-restore`), `$INPUT` a file with what it is fed.
 fn scripted(lab: &Lab, first: &str) -> Iptables {
+    let iptables = Iptables::find(Some(&scripts(lab, first))).expect("just made");
+    iptables.with_lock_wait(Duration::from_secs(1))
+}
+
+/// Writes these scripts and says which is the IPv4 program.
+pub(crate) fn scripts(lab: &Lab, first: &str) -> PathBuf {
     let system = Iptables::find(None).expect("iptables is installed");
     let folder = lab.folder().join("bin");
     std::fs::create_dir_all(&folder).expect("the lab's folder is there");
@@ -37,8 +43,7 @@ fn scripted(lab: &Lab, first: &str) -> Iptables {
             lab.phone(&format!("chmod 755 {}", path.display())).ok();
         }
     }
-    let iptables = Iptables::find(Some(&folder.join("iptables"))).expect("just made");
-    iptables.with_lock_wait(Duration::from_secs(1))
+    folder.join("iptables")
 }
 
 /// The step that made `apply` fail, and the whole text.

@@ -6,6 +6,12 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod clients;
+mod dns;
+mod dns_stream;
 mod firewall;
 mod firewall_trouble;
 mod prefilter;
+mod redirected;
+mod resolvers;
+mod running;
