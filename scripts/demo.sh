@@ -7,8 +7,8 @@
 # It installs what is missing, builds, and makes two network namespaces: a phone, and an internet
 # with a resolver and web servers of its own. Apps of the phone (processes with the apps' user ids)
 # then send what researchers saw Xiaomi phones send in 2020, first without Muzzle, then with it.
-# No packet leaves the machine. In the end everything it made is removed; installed packages, the
-# build in target/ and loaded kernel modules stay.
+# Nothing that they send leaves the machine. In the end everything it made is removed; installed
+# packages, the build in target/ and loaded kernel modules stay.
 #
 # Exits with 0 where all was as promised, 1 where something was not or the demo could not be shown.
 set -eu
@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
 muzzle=target/release/muzzle
 
-# --- the machine's part: arguments, cleaning up, what is needed -----------------------------------
+# --- the machine's part: arguments, cleaning up, what is needed ----------------------------------
 
 colour=""
 [ ! -t 1 ] || [ -n "${NO_COLOR-}" ] || colour=1
@@ -31,12 +31,12 @@ esac
 if [ -n "$colour" ]; then
     unset NO_COLOR
     export CLICOLOR_FORCE=1 DEMO_COLOUR=1
-    bold="$(printf '\033[1m')" dim="$(printf '\033[2m')" red="$(printf '\033[1;31m')"
-    green="$(printf '\033[1;32m')" plain="$(printf '\033[0m')"
+    bold="$(printf '\033[1m')" red="$(printf '\033[1;31m')" green="$(printf '\033[32m')"
+    plain="$(printf '\033[0m')"
 else
     unset CLICOLOR_FORCE DEMO_COLOUR
     export NO_COLOR=1
-    bold="" dim="" red="" green="" plain=""
+    bold="" red="" green="" plain=""
 fi
 
 work="" phone="" internet="" made_etc="" pids="" daemon="" broken=0
@@ -98,7 +98,7 @@ wait_for() { # WHAT COMMAND...
 }
 
 [ "$(id -u)" -eq 0 ] || die "network namespaces and packet queues need root: sudo $0"
-[ -e /proc/net/if_inet6 ] || die "half of the demo is about IPv6, which this kernel has switched off"
+[ -e /proc/net/if_inet6 ] || die "half of the demo is about IPv6, which is switched off here"
 
 heading "What is needed, and the build (the first one takes some minutes)"
 ./scripts/setup.sh
@@ -107,7 +107,7 @@ cargo build --release --locked
 [ -z "${SUDO_UID-}" ] || chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" target
 started="$(date +%s)"
 
-# --- the stage: a phone and an internet ------------------------------------------------------------
+# --- the stage: a phone and an internet -----------------------------------------------------------
 
 number=1 suffix=""
 while [ -e "/run/netns/phone$suffix" ] || [ -e "/run/netns/internet$suffix" ] ||
@@ -161,6 +161,7 @@ browser_host=sa.api.intl.miui.com
 analytics_host=tracking.intl.miui.com
 player_host=data.mistat.intl.xiaomi.com
 ads_host=sdkconfig.ad.intl.xiaomi.com
+push_host=app.chat.global.xiaomi.net
 telemetry="$browser_host $analytics_host $player_host $ads_host"
 set -- --address=/#/198.51.100.7 --address=/#/2001:db8:7::7
 addresses="198.51.100.7 2001:db8:7::7" watched="" last=10
@@ -178,8 +179,8 @@ for address in $addresses; do
 done
 
 touch "$work/queries.log" "$work/server.jsonl" "$work/steps.tsv"
-ip netns exec "$internet" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts \
-    --user=root --bind-interfaces --pid-file= --local-ttl=60 --log-queries \
+ip netns exec "$internet" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv \
+    --no-hosts --user=root --bind-interfaces --pid-file= --local-ttl=60 --log-queries \
     --log-facility="$work/queries.log" --listen-address="$dns4,$dns6" "$@" &
 pids="$pids $!"
 
@@ -255,7 +256,7 @@ cacert = $work/certificate.pem
 write-out = "%{http_code} %{time_total}"
 END
 
-# --- what the apps do -------------------------------------------------------------------------------
+# --- what the apps do -----------------------------------------------------------------------------
 
 # attempt UID WANTED NAME COMMAND... runs the command as that app; the sockets are opened under its
 # uid. WANTED: "refused", or what the app should get (an HTTP status; "address" for look-ups).
@@ -266,9 +267,9 @@ attempt() {
     say "  ${bold}${app:-network_stack}${plain}\$ $*"
     run_as "$uid" "$@"
     if [ "$got" = refused ]; then
-        say "    ${red}refused${plain} after $milliseconds ms: $told"
+        say "    ${red}refused${plain} after $milliseconds ms$start: $told"
     else
-        say "    ${green}got $got${plain} after $milliseconds ms${told:+: $told}"
+        say "    ${green}got $got${plain} after $milliseconds ms$start${told:+: $told}"
     fi
     [ "$got" = "$wanted" ] || broke "$name: wanted $wanted, got $got ($told)"
     if [ "$got" = refused ] && [ "${milliseconds%.*}" -ge 1000 ]; then
@@ -278,19 +279,24 @@ attempt() {
     # The log gathers for 50 ms.
     sleep 0.15
 }
-# Sets got, told (what the program said) and milliseconds (as the program measured, for getent with
-# its own start).
+# shellcheck disable=SC2016 # expands in the shell that runs it
+timed='before=$(date +%s%N); "$@"; code=$?; echo "$before $(date +%s%N)" >&3; exit $code'
+# Sets got, told (what the program said) and milliseconds: as dig and curl measured it. getent does
+# not measure, and curl not well where a look-up fails: there it is the program's whole run.
 run_as() { # UID COMMAND...
-    run_uid=$1 program=$2 code=0 before="$(date +%s%N)"
+    run_uid=$1 program=$2 code=0 start=""
     shift
     output="$(cd "$work" && CURL_HOME="$work" ip netns exec "$phone" setpriv "--reuid=$run_uid" \
-        "--regid=$run_uid" --clear-groups --no-new-privs -- "$@" 2>"$work/errors")" || code=$?
-    whole=$((($(date +%s%N) - before) / 1000))
+        "--regid=$run_uid" --clear-groups --no-new-privs -- sh -c "$timed" sh "$@" \
+        2>"$work/errors" 3>"$work/times")" || code=$?
+    whole="$(awk '{ printf "%.1f", ($2 - $1) / 1000000 }' "$work/times")"
     told="$(head -n 1 "$work/errors")"
     case "$program" in
     curl)
-        got="${output% *}" milliseconds="$(awk -v s="${output#* }" 'BEGIN { printf "%.1f", s * 1000 }')"
+        got="${output% *}"
+        milliseconds="$(awk -v s="${output#* }" 'BEGIN { printf "%.1f", s * 1000 }')"
         [ "$code" -eq 0 ] || got=refused
+        [ "$code" -ne 6 ] || milliseconds=$whole start=" (with its own start)"
         ;;
     dig)
         milliseconds="$(say "$output" | awk '/Query time:/ { printf "%.1f", $4 / 1000 }')"
@@ -299,8 +305,7 @@ run_as() { # UID COMMAND...
         case "$output" in *"ANSWER SECTION"*) got=address ;; esac
         ;;
     getent)
-        milliseconds="$(awk -v us="$whole" 'BEGIN { printf "%.1f", us / 1000 }')"
-        got=refused
+        milliseconds=$whole start=" (with its own start)" got=refused
         if [ "$code" -eq 0 ]; then
             got=address told="$(say "$output" | awk 'NR == 1 { print $1 }')"
         else
@@ -326,11 +331,12 @@ report arrived "$work"
 
 heading "2. With Muzzle, as it is shipped"
 
-# Two paths differ: apps are looked up in the made-up list, and the control socket is our own.
 mkdir -m 700 "$work/control"
 sed -e "s|^packages_list = .*|packages_list = \"$work/packages.list\"|" \
-    -e "s|^socket = .*|socket = \"$work/control/muzzle.sock\"|" config/muzzle.toml >"$work/muzzle.toml"
-say "$(wc -l <"$work/queries.log") $(wc -l <"$work/server.jsonl")" >"$work/marks"
+    -e "s|^socket = .*|socket = \"$work/control/muzzle.sock\"|" \
+    config/muzzle.toml >"$work/muzzle.toml"
+wc -l <"$work/queries.log" >"$work/marks"
+wc -l <"$work/server.jsonl" >>"$work/marks"
 : >"$work/steps.tsv"
 ip netns exec "$phone" "$muzzle" --config "$work/muzzle.toml" daemon >"$work/daemon.log" 2>&1 &
 daemon=$!
@@ -341,6 +347,7 @@ is_ready() {
 wait_for "the daemon" is_ready
 ask() { "$muzzle" --config "$work/muzzle.toml" "$@"; }
 sed "s/^/  /" "$work/daemon.log"
+say "  The config is config/muzzle.toml; the list of apps and the control socket are made for this."
 say "  Lines that begin with | are the live log: muzzle log --follow"
 
 mkfifo "$work/live"
@@ -379,7 +386,7 @@ attempt $ads refused $ads_host dig -u +tcp "@$dns4" $ads_host A
 scene "What has to work does: Wi-Fi check, account, push messages, other apps"
 attempt $network_stack 204 connect.rom.miui.com curl http://connect.rom.miui.com/generate_204
 attempt $services 200 account.xiaomi.com curl https://account.xiaomi.com/
-attempt $services address app.chat.global.xiaomi.net dig -u "@$dns6" app.chat.global.xiaomi.net AAAA
+attempt $services address $push_host dig -u "@$dns6" $push_host AAAA
 attempt $chrome address www.example.com getent ahosts www.example.com
 attempt $chrome 200 www.example.com curl -4 https://www.example.com/
 attempt $chrome 200 www.example.com curl -6 https://www.example.com/
@@ -390,6 +397,7 @@ heading "3. Who, what, where to"
 ask log --json >"$work/log.jsonl"
 # shellcheck disable=SC2086 # lists of words
 report table "$work" $telemetry || broken=$((broken + 1))
+say "App waited: with the start of curl and getent, where they look up a name."
 
 scene "What the internet heard of them meanwhile, in its own logs"
 # shellcheck disable=SC2086 # lists of words
@@ -403,7 +411,8 @@ daemon=""
 [ "$code" -eq 0 ] || broke "the daemon ended with status $code: $(cat "$work/daemon.log")"
 saved_rules >"$work/rules.after"
 if diff "$work/rules.before" "$work/rules.after" >"$work/rules.diff"; then
-    say "  iptables-save and ip6tables-save: as before Muzzle, $(wc -l <"$work/rules.after") lines compared"
+    lines="$(wc -l <"$work/rules.after")"
+    say "  iptables-save and ip6tables-save: as before Muzzle, all of their $lines lines"
 else
     broke "Muzzle has left rules behind: $(cat "$work/rules.diff")"
 fi

@@ -17,7 +17,8 @@ need conntrack conntrack
 need tcpdump tcpdump
 need setpriv util-linux
 need shellcheck shellcheck
-need python3 python3-minimal
+# python3-minimal lacks json, which the demo needs.
+python3 -c 'import gzip, json, ssl' 2>/dev/null || missing="$missing python3"
 # rustc calls the linker through it.
 need cc gcc
 # curl above needs certificates to fetch rustup.

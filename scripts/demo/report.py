@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 
-BOLD, DIM, RED, GREEN, CYAN = "1", "2", "1;31", "32", "36"
+BOLD, RED, GREEN, CYAN = "1", "1;31", "32", "36"
 STYLES = {"blocked": RED, "allowed": GREEN, "logged": CYAN}
 SEEN_IN = {"dns": "DNS", "sni": "TLS", "host": "HTTP", "unnamed": "no name", "syn": "connect"}
 ESCAPE = re.compile(r"(\x1b\[[0-9;]*m)")
@@ -81,7 +81,7 @@ def table(folder, telemetry):
         if number == 0:
             print(styled("  ".join(cells).rstrip(), BOLD))
         else:
-            cells[5] = styled(cells[5], STYLES[row[5]])
+            cells[5] = styled(cells[5], STYLES.get(row[5], BOLD))
             print("  ".join(cells).rstrip())
     return promised(groups, telemetry)
 
@@ -130,7 +130,7 @@ def silence(folder, hosts):
         queries, received = asked.count(name), sum(it["bytes"] for it in reached)
         line = f"  {name:{width}}  {queries} DNS queries, {received} bytes"
         if reached and not received:
-            line += f" ({len(reached)} connections, each ended before its first byte)"
+            line += f" (connections ended before their first byte: {len(reached)})"
         print(styled(line, RED if queries or received else GREEN))
         heard += queries + received
     return int(heard > 0)

@@ -1,6 +1,6 @@
-"""The upload of the Sensors Analytics SDK, as its Android source writes it (sensorsdata/sa-sdk-android,
-AnalyticsMessages and SADataHelper): a form with `data_list` = base64(gzip(JSON array)). The form
-is real, the values are made up."""
+"""The upload of the Sensors Analytics SDK, as its Android source writes it
+(sensorsdata/sa-sdk-android, AnalyticsMessages and SADataHelper): a form with `data_list` =
+base64(gzip(JSON array)). The form is real, the values are made up."""
 
 import base64
 import gzip

@@ -77,7 +77,8 @@ def answer(connection):
         data += more(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     request, *lines = head.decode().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (it.partition(":") for it in lines)}
+    fields = (line.partition(":") for line in lines)
+    headers = {name.lower(): value.strip() for name, _, value in fields}
     while len(body) < int(headers.get("content-length", 0)):
         body += more(connection)
     method, path, _ = request.split(" ", 2)
