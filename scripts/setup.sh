@@ -19,7 +19,8 @@ need setpriv util-linux
 # A resolver of another kind than glibc's, as Alpine has it; Android's own is a third.
 need musl-gcc musl-tools
 need shellcheck shellcheck
-need python3 python3-minimal
+# python3-minimal lacks json, which the demo needs.
+python3 -c 'import gzip, json, ssl' 2>/dev/null || missing="$missing python3"
 # rustc calls the linker through it.
 need cc gcc
 # curl above needs certificates to fetch rustup.
