@@ -152,7 +152,7 @@ impl Lab {
     /// Starts a second resolver at [`Addresses::other_dns`], which answers every name with the
     /// sink's addresses.
     pub(crate) fn start_other_dns(&mut self) {
-        let log = self.folder.join("other-queries.log");
+        let log = self.folder.0.join("other-queries.log");
         let arguments = [
             "--listen-address=203.0.113.54,2001:db8:53::54",
             "--address=/#/198.51.100.8",
