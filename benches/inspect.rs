@@ -15,7 +15,7 @@ use etherparse::PacketBuilder;
 use muzzle::apps::Packages;
 use muzzle::catalogue::Catalogue;
 use muzzle::config::Config;
-use muzzle::decide::{Policy, Uid, UnixSeconds};
+use muzzle::decide::{Uid, UnixSeconds};
 use muzzle::inspect::{Inspector, Ruleset};
 use muzzle::record::{Event, channel};
 
@@ -81,21 +81,8 @@ const UID: Option<Uid> = Some(Uid(10_123));
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 fn ruleset() -> Ruleset {
-    let config = Config::default();
-    let policy = Policy::compile(
-        config.mode,
-        config.preset,
-        &config.rules,
-        Arc::new(Catalogue::built_in()),
-        &Packages::default(),
-    );
-    Ruleset {
-        policy,
-        dns: config.dns,
-        connections: config.connections,
-        named_ports: vec![80, 443],
-        record: config.log.record,
-    }
+    let catalogue = Arc::new(Catalogue::built_in());
+    Ruleset::new(&Config::default(), catalogue, &Packages::default())
 }
 
 fn query(name: &str) -> Vec<u8> {
