@@ -48,4 +48,8 @@ until [ -S "$folder/control.sock" ] || [ "$tries" -ge 50 ]; do
     tries=$((tries + 1))
     sleep 0.1
 done
-grep -E '^(VmRSS|RssAnon|RssFile)' "/proc/$daemon/status"
+for process in "$daemon" $(cat "/proc/$daemon/task/$daemon/children"); do
+    tr "\0" " " <"/proc/$process/cmdline" | sed "s|.*/||"
+    echo
+    grep -E "^(VmRSS|RssAnon|RssFile)" "/proc/$process/status"
+done

@@ -114,7 +114,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// CPU time of all threads of a process, from the scheduler's own account.
+/// CPU time of all threads of a process and of its children, from the scheduler's own account.
 fn cpu_nanos(pid: u32) -> u64 {
     let mut sum = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
@@ -126,7 +126,11 @@ fn cpu_nanos(pid: u32) -> u64 {
             .parse::<u64>()
             .unwrap();
     }
-    sum
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let children = children
+        .split_whitespace()
+        .map(|child| cpu_nanos(child.parse().unwrap()));
+    sum + children.sum::<u64>()
 }
 
 fn resolver() -> SocketAddr {

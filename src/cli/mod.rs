@@ -8,7 +8,7 @@ pub mod log;
 pub mod reload;
 pub mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,7 +40,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the blocker in the foreground until SIGTERM or SIGINT.
-    Daemon,
+    Daemon(DaemonArgs),
+    /// What the daemon runs itself as, to do the work; not for people.
+    #[command(hide = true)]
+    Worker(WorkerArgs),
     /// Say what happens to a name, and why.
     Check(check::CheckArgs),
     /// Show how the running daemon is.
@@ -53,6 +56,32 @@ enum Command {
     Catalogue(catalogue::CatalogueArgs),
     /// Find out what this kernel and this iptables can do, and what follows from it.
     Doctor(doctor::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct DaemonArgs {
+    /// Started at boot by a script: leave the starter's cgroup and ask the out-of-memory killer
+    /// for mercy.
+    #[arg(long)]
+    service: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct WorkerArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+    #[arg(long, default_value_t = 0)]
+    restarts: u32,
+}
+
+impl DaemonArgs {
+    fn options(&self, config: Option<&Path>) -> crate::daemon::Options {
+        let config = config.map(Path::to_owned);
+        crate::daemon::Options {
+            config,
+            service: self.service,
+        }
+    }
 }
 
 impl Cli {
@@ -73,7 +102,12 @@ impl Cli {
         let mut out = anstream::stdout().lock();
         let config = self.config.as_deref();
         match self.command {
-            Command::Daemon => crate::daemon::run(config).map(|()| ExitCode::SUCCESS),
+            Command::Daemon(args) => crate::daemon::run(&args.options(config)),
+            Command::Worker(args) => {
+                let WorkerArgs { daemon, restarts } = args;
+                crate::daemon::work(&daemon.options(config), restarts)
+                    .map(|()| ExitCode::SUCCESS)
+            }
             Command::Check(args) => {
                 let now = UnixSeconds::from_millis(clock::unix_millis());
                 check::run(&args, config, now, &mut out).map(|()| ExitCode::SUCCESS)

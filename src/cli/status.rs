@@ -47,6 +47,21 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
         "Muzzle {} is {state} (process {})",
         status.version, status.pid
     )?;
+    if status.restarts > 0 {
+        writeln!(
+            out,
+            "restarts    {}: the worker failed; see the log",
+            status.restarts
+        )?;
+    }
+    // A later worker's first verdict says nothing about the boot.
+    if let Some(millis) = status
+        .first_verdict_after_boot_millis
+        .filter(|_| status.restarts == 0)
+    {
+        let seconds = millis / 1000;
+        writeln!(out, "first look  {seconds} s after the system's start")?;
+    }
     writeln!(out, "preset      {}", status.preset)?;
     writeln!(out, "config      {}", status.config)?;
     writeln!(out, "endpoints   {}", status.endpoints)?;

@@ -68,8 +68,14 @@ pub enum Body {
 pub struct Status {
     /// Version of Muzzle.
     pub version: String,
-    /// Process id.
+    /// Process id of the supervisor, which is the one to send signals to.
     pub pid: u32,
+    /// How often the supervisor had to start the worker again.
+    pub restarts: u32,
+    /// From the phone's boot to the first packet decided on, in milliseconds, time asleep
+    /// included; absent while there was none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub first_verdict_after_boot_millis: Option<u64>,
     /// Since when it runs: milliseconds since 1970-01-01 UTC.
     pub since_unix_millis: u64,
     /// `enforce` or `observe`.

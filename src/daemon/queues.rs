@@ -1,7 +1,7 @@
 //! The queues and their threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::clock::Moment;
 use crate::config::QueueSettings;
 use crate::control::protocol::QueueStatus;
 use crate::inspect::Ruleset;
 use crate::queue::message::QueueParameters;
 use crate::queue::{
-    self, AnswerPath, Injector, QueueError, QueueHandle, QueueSocket, SocketDestroyer, Worker,
+    self, AnswerPath, Injector, QueueError, QueueHandle, QueueSocket, QueueWorker,
+    SocketDestroyer,
 };
 use crate::record::{Counters, EventSender};
 
@@ -70,6 +72,7 @@ impl Queues {
         settings: &Settings<'_>,
         rules: &Arc<ArcSwap<Ruleset>>,
         events: &EventSender,
+        first_verdict: &Arc<OnceLock<Moment>>,
     ) -> anyhow::Result<Self> {
         let (sockets, mut warnings) = bind_free_pair(settings.queue)?;
         let (sender, ended) = mpsc::unbounded_channel();
@@ -81,7 +84,7 @@ impl Queues {
                 .context("cannot duplicate a queue's socket")?;
             let counters = Arc::new(Counters::default());
             let stop = Arc::new(AtomicBool::new(false));
-            let worker = Worker {
+            let worker = QueueWorker {
                 queue: socket,
                 rules: Arc::clone(rules),
                 injector: Injector::open(settings.mark).context("cannot open a raw socket")?,
@@ -89,6 +92,7 @@ impl Queues {
                 answer_path: settings.answer_path,
                 events: events.clone(),
                 counters: Arc::clone(&counters),
+                first_verdict: Arc::clone(first_verdict),
                 stop: Arc::clone(&stop),
             };
             let farewell = Farewell {
@@ -124,6 +128,11 @@ impl Queues {
     /// The queues' numbers: DNS, connections.
     pub(super) fn numbers(&self) -> [u16; 2] {
         [self.threads[0].number, self.threads[1].number]
+    }
+
+    /// A duplicate of each queue's socket.
+    pub(super) fn handles(&self) -> impl Iterator<Item = &QueueHandle> {
+        self.threads.iter().map(|it| &it.handle)
     }
 
     /// Waits for a queue to fail.

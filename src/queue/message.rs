@@ -11,7 +11,11 @@ const NFNL_SUBSYS_QUEUE: u16 = 3;
 const MSG_PACKET: u16 = NFNL_SUBSYS_QUEUE << 8;
 const MSG_VERDICT: u16 = MSG_PACKET | 1;
 const MSG_CONFIG: u16 = MSG_PACKET | 2;
+const MSG_VERDICT_BATCH: u16 = MSG_PACKET | 3;
 const NLMSG_ERROR: u16 = 2;
+/// Verdicts of include/uapi/linux/netfilter.h.
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 
@@ -114,10 +118,8 @@ pub fn unbind(number: u16) -> Request {
 /// A request that changes nothing and is acknowledged: it wakes a thread that waits in `recv`
 /// on this queue's socket.
 #[must_use]
-pub fn nudge(parameters: QueueParameters) -> Request {
-    let mut request = Request::new(MSG_CONFIG, parameters.number, true);
-    request.attribute(config::QUEUE_MAXLEN, &parameters.length.to_be_bytes());
-    request
+pub fn nudge(number: u16) -> Request {
+    Request::new(MSG_CONFIG, number, true)
 }
 
 /// The header of a verdict. [`Verdict::Replace`] is followed by its payload, which the caller
@@ -125,9 +127,9 @@ pub fn nudge(parameters: QueueParameters) -> Request {
 #[must_use]
 pub fn verdict(queue: u16, id: u32, verdict: Verdict<'_>) -> Request {
     let (code, payload) = match verdict {
-        Verdict::Drop => (0_u32, None),
-        Verdict::Accept => (1, None),
-        Verdict::Replace(payload) => (1, Some(payload.len())),
+        Verdict::Drop => (NF_DROP, None),
+        Verdict::Accept => (NF_ACCEPT, None),
+        Verdict::Replace(payload) => (NF_ACCEPT, Some(payload.len())),
     };
     let mut request = Request::new(MSG_VERDICT, queue, false);
     let mut header = [0; 8];
@@ -137,6 +139,17 @@ pub fn verdict(queue: u16, id: u32, verdict: Verdict<'_>) -> Request {
     if let Some(length) = payload {
         request.attribute_header(attribute::PAYLOAD, length);
     }
+    request
+}
+
+/// A request that accepts every packet of a queue up to and with `id` (`NFQNL_MSG_VERDICT_BATCH`).
+#[must_use]
+pub fn accept_up_to(queue: u16, id: u32) -> Request {
+    let mut request = Request::new(MSG_VERDICT_BATCH, queue, false);
+    let mut header = [0; 8];
+    header[..4].copy_from_slice(&NF_ACCEPT.to_be_bytes());
+    header[4..].copy_from_slice(&id.to_be_bytes());
+    request.attribute(attribute::VERDICT_HDR, &header);
     request
 }
 

@@ -9,7 +9,7 @@ pub mod worker;
 pub use destroy::SocketDestroyer;
 pub use inject::Injector;
 pub use socket::{QueueError, QueueHandle, QueueSocket};
-pub use worker::{AnswerPath, Worker};
+pub use worker::{AnswerPath, QueueWorker};
 
 /// Who holds a queue, and what the kernel says of it (one line of
 /// `/proc/net/netfilter/nfnetlink_queue`, written by net/netfilter/nfnetlink_queue.c `seq_show`).

@@ -203,10 +203,10 @@ impl QueueSocket {
     /// # Errors
     /// Those of dup(2).
     pub fn handle(&self) -> io::Result<QueueHandle> {
-        Ok(QueueHandle {
-            fd: self.fd.try_clone()?,
-            parameters: self.parameters,
-        })
+        Ok(QueueHandle::new(
+            self.fd.try_clone()?,
+            self.parameters.number,
+        ))
     }
 
     /// Gives the queue up.
@@ -225,21 +225,51 @@ impl AsFd for QueueSocket {
     }
 }
 
-/// A duplicate of a queue's socket.
+/// A duplicate of a queue's socket. While it is open the queue stays bound, whatever becomes of
+/// the thread that serves it.
 #[derive(Debug)]
 pub struct QueueHandle {
     fd: OwnedFd,
-    parameters: QueueParameters,
+    number: u16,
 }
 
 impl QueueHandle {
+    /// From a duplicate of the socket that has bound queue `number`.
+    #[must_use]
+    pub const fn new(fd: OwnedFd, number: u16) -> Self {
+        Self { fd, number }
+    }
+
+    /// The queue's number.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.number
+    }
+
     /// Wakes the thread that waits for packets: the kernel sends it an acknowledgment.
     ///
     /// # Errors
     /// Those of send(2).
     pub fn nudge(&self) -> nix::Result<()> {
-        let request = message::nudge(self.parameters);
+        self.request(&message::nudge(self.number))
+    }
+
+    /// Lets every packet pass that waits, up to and with number `newest`.
+    ///
+    /// # Errors
+    /// Those of send(2).
+    pub fn accept_up_to(&self, newest: u32) -> nix::Result<()> {
+        self.request(&message::accept_up_to(self.number, newest))
+    }
+
+    fn request(&self, request: &Request) -> nix::Result<()> {
         send(self.fd.as_fd(), &[IoSlice::new(request.as_bytes())])
+    }
+}
+
+impl AsFd for QueueHandle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

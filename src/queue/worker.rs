@@ -1,8 +1,8 @@
 //! The one hot loop: a thread that owns a queue. No lock, no allocation and no logging per
 //! packet; what it cannot do it counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use nix::errno::Errno;
@@ -11,7 +11,7 @@ use super::message::{self, Message, Packet, Verdict};
 use super::socket::DATAGRAM_BYTES;
 use super::{Injector, QueueSocket, SocketDestroyer};
 use crate::act::Act;
-use crate::clock;
+use crate::clock::{self, Moment};
 use crate::decide::UnixSeconds;
 use crate::inspect::{Inspection, Inspector, Ruleset};
 use crate::record::{Counters, Event, EventSender, count};
@@ -30,7 +30,7 @@ pub enum AnswerPath {
 
 /// Everything one queue thread works with.
 #[derive(Debug)]
-pub struct Worker {
+pub struct QueueWorker {
     /// The queue, owned.
     pub queue: QueueSocket,
     /// The rules in force.
@@ -43,13 +43,15 @@ pub struct Worker {
     pub answer_path: AnswerPath,
     /// Where sightings go.
     pub events: EventSender,
+    /// When the first packet since the start was decided on.
+    pub first_verdict: Arc<OnceLock<Moment>>,
     /// This thread's counters.
     pub counters: Arc<Counters>,
     /// Set by whoever wants the thread to end; followed by a nudge.
     pub stop: Arc<AtomicBool>,
 }
 
-impl Worker {
+impl QueueWorker {
     /// Serves the queue until it is told to stop, then decides on what still waits and gives the
     /// queue up.
     ///
@@ -83,6 +85,10 @@ impl Worker {
         let inspection = inspector.inspect(packet.payload, packet.uid, now, &rules, scratch);
         self.counters.inspected(&inspection);
         self.carry_out(packet, &inspection, scratch);
+        if self.first_verdict.get().is_none() {
+            // The other queue may have been first at the same moment.
+            let _already_set = self.first_verdict.set(Moment::now());
+        }
         if let Some(sighting) = inspection.sighting
             && rules.records(sighting.outcome)
         {

@@ -1,0 +1,271 @@
+//! The process that decides: it owns the queues and the chains, serves the control socket, and
+//! ends when its supervisor does.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::filter::Filter;
+use super::link::Link;
+use super::queues::{self, Queues};
+use super::rules::{self, Loaded};
+use super::{Options, process};
+use crate::apps::Packages;
+use crate::clock::{self, Moment};
+use crate::control::lock::InstanceLock;
+use crate::control::protocol::Status;
+use crate::control::server::{ControlSocket, Order};
+use crate::inspect::Ruleset;
+use crate::record::{self, Log};
+
+/// Events between the queue threads and the recorder.
+const EVENT_CAPACITY: usize = 1024;
+
+/// See [`super::work`].
+pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
+    process::unblock_signals().context("cannot open the signal mask")?;
+    if options.service {
+        process::set_oom_score(process::WORKER_OOM_SCORE);
+    }
+    let link = Link::from_stdin().context("there is no line to a supervisor")?;
+    let loaded = Loaded::read(options.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let start = Start {
+        config_path: options.config.clone(),
+        restarts,
+        loaded,
+        link,
+    };
+    LocalSet::new().block_on(&runtime, start.and_serve())
+}
+
+/// What a worker starts with.
+struct Start {
+    config_path: Option<PathBuf>,
+    restarts: u32,
+    loaded: Loaded,
+    link: Link,
+}
+
+struct Worker {
+    config_path: Option<PathBuf>,
+    loaded: Loaded,
+    rules: Arc<ArcSwap<Ruleset>>,
+    packages: Arc<ArcSwap<Packages>>,
+    log: Arc<Log>,
+    filter: Filter,
+    queues: Queues,
+    restarts: u32,
+    since_unix_millis: u64,
+    first_verdict: Arc<OnceLock<Moment>>,
+}
+
+/// The signals that the daemon listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Start {
+    async fn and_serve(self) -> anyhow::Result<()> {
+        let Self {
+            config_path,
+            restarts,
+            loaded,
+            link,
+        } = self;
+        // First of all, so that a signal during the start stops the worker in good order.
+        let signals = Signals::listen().context("cannot listen to signals")?;
+        let _lock = InstanceLock::take(&loaded.config.control_socket)?;
+        let mut filter = Filter::prepare(&loaded.config)?;
+        let (sender, receiver) = record::channel(EVENT_CAPACITY);
+        let rules = Arc::new(ArcSwap::new(Arc::clone(&loaded.ruleset)));
+        let packages = Arc::new(ArcSwap::new(Arc::clone(&loaded.packages)));
+        let log = Arc::new(Log::new(loaded.config.log.recent));
+        let first_verdict = Arc::new(OnceLock::new());
+        let settings = queues::Settings {
+            queue: &loaded.config.queue,
+            mark: loaded.config.firewall.mark,
+            answer_path: filter.answer_path(),
+        };
+        let queues = Queues::start(&settings, &rules, &sender, &first_verdict)?;
+        let socket = match in_force(&link, &queues, &mut filter, &loaded) {
+            Ok(socket) => socket,
+            Err(error) => {
+                filter.remove();
+                queues.stop().await;
+                return Err(error);
+            }
+        };
+        tokio::task::spawn_local(record::run(receiver, Arc::clone(&log)));
+        let worker = Worker {
+            config_path,
+            loaded,
+            rules,
+            packages,
+            log,
+            filter,
+            queues,
+            restarts,
+            since_unix_millis: clock::unix_millis(),
+            first_verdict,
+        };
+        worker.serve(signals, socket, link).await
+    }
+}
+
+/// The last steps of the start, in their order: the supervisor knows the queues before the first
+/// packet can come into them.
+fn in_force(
+    link: &Link,
+    queues: &Queues,
+    filter: &mut Filter,
+    loaded: &Loaded,
+) -> anyhow::Result<ControlSocket> {
+    for queue in queues.handles() {
+        link.send_queue(queue)
+            .context("cannot reach the supervisor")?;
+    }
+    filter.apply(loaded, queues.numbers())?;
+    let path = &loaded.config.control_socket;
+    let socket = ControlSocket::bind(path)
+        .with_context(|| format!("cannot make the control socket {}", path.display()))?;
+    link.send_ready().context("cannot reach the supervisor")?;
+    Ok(socket)
+}
+
+impl Worker {
+    async fn serve(
+        mut self,
+        mut signals: Signals,
+        socket: ControlSocket,
+        link: Link,
+    ) -> anyhow::Result<()> {
+        let supervisor = link
+            .into_stream()
+            .context("cannot listen to the supervisor")?;
+        let (orders, mut incoming) = mpsc::channel(16);
+        let server = tokio::task::spawn_local(socket.serve(
+            Arc::clone(&self.log),
+            Arc::clone(&self.packages),
+            orders,
+        ));
+        for warning in self.warnings() {
+            log::warn!("{warning}");
+        }
+        let [dns, connections] = self.queues.numbers();
+        log::info!("ready: DNS in queue {dns}, connections in queue {connections}");
+        let end = loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => break Ok(()),
+                _ = signals.interrupt.recv() => break Ok(()),
+                _ = signals.hang_up.recv() => match self.reload() {
+                    Ok(message) => log::info!("{message}"),
+                    Err(message) => log::error!("{message}"),
+                },
+                Some(order) = incoming.recv() => self.carry_out(order),
+                failure = self.queues.failure() => break Err(failure),
+                // It never says anything: this is its end.
+                _ = supervisor.readable() => {
+                    log::error!("the supervisor is gone");
+                    break Ok(());
+                }
+            }
+        };
+        log::info!("stopping");
+        self.filter.remove();
+        self.queues.stop().await;
+        server.abort();
+        // The socket's file goes with the task.
+        let _aborted = server.await;
+        end
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        // Whoever asked may be gone by now; that changes nothing.
+        match order {
+            Order::Status(answer) => {
+                let _asker_gone = answer.send(self.status());
+            }
+            Order::Reload(answer) => {
+                let result = self.reload();
+                if let Err(message) = &result {
+                    log::error!("{message}");
+                }
+                let _asker_gone = answer.send(result);
+            }
+        }
+    }
+
+    /// Reads everything again and swaps it whole; on any problem all stays as it was.
+    fn reload(&mut self) -> Result<String, String> {
+        let kept = "the rules in force stay as they are";
+        let loaded = Loaded::read(self.config_path.as_deref())
+            .map_err(|error| format!("{error:#}\n{kept}"))?;
+        let restart = self.loaded.needs_restart_for(&loaded);
+        if !restart.is_empty() {
+            let keys = restart.join(", ");
+            return Err(format!(
+                "{keys} changed: restart the daemon for that; {kept}"
+            ));
+        }
+        self.filter
+            .apply(&loaded, self.queues.numbers())
+            .map_err(|error| format!("{error:#}\n{kept}"))?;
+        self.rules.store(Arc::clone(&loaded.ruleset));
+        self.packages.store(Arc::clone(&loaded.packages));
+        self.log.set_capacity(loaded.config.log.recent);
+        self.loaded = loaded;
+        Ok(format!("reloaded: {}", self.loaded.summary()))
+    }
+
+    fn status(&self) -> Status {
+        let config = &self.loaded.config;
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::os::unix::process::parent_id(),
+            restarts: self.restarts,
+            first_verdict_after_boot_millis: self.first_verdict.get().map(|moment| moment.0),
+            since_unix_millis: self.since_unix_millis,
+            mode: rules::word(config.mode),
+            preset: rules::word(config.preset),
+            config: self.loaded.path.as_ref().map_or_else(
+                || "built-in defaults".to_owned(),
+                |path| path.display().to_string(),
+            ),
+            endpoints: self.loaded.endpoints,
+            rules: config.rules.len(),
+            packages: self.loaded.packages.len(),
+            queues: self.queues.status(),
+            warnings: self.warnings(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        [
+            &self.loaded.warnings,
+            &self.queues.warnings,
+            self.filter.warnings(),
+        ]
+        .concat()
+    }
+}
