@@ -184,7 +184,7 @@ for address in $addresses; do
     esac
 done
 
-touch "$work/queries.log" "$work/server.jsonl" "$work/steps.tsv"
+touch "$work/queries.log" "$work/server.out" "$work/server.jsonl" "$work/steps.tsv"
 ip netns exec "$internet" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv \
     --no-hosts --user=root --bind-interfaces --pid-file= --local-ttl=60 --log-queries \
     --log-facility="$work/queries.log" --listen-address="$dns4,$dns6" "$@" &
