@@ -39,7 +39,7 @@ else
     bold="" red="" green="" plain=""
 fi
 
-work="" phone="" internet="" made_etc="" pids="" daemon="" broken=0
+work="" phone="" internet="" made_etc="" made_run="" pids="" daemon="" broken=0
 
 clean_up() {
     status=$?
@@ -57,7 +57,12 @@ clean_up() {
         ip netns del "$namespace"
         rm -rf "/etc/netns/$namespace"
     done
+    # Both stay where somebody else has put something in meanwhile.
     [ -z "$made_etc" ] || rmdir /etc/netns 2>/dev/null
+    if [ -n "$made_run" ] && [ -z "$(ls -A /run/netns)" ]; then
+        umount /run/netns
+        rmdir /run/netns
+    fi
     [ -z "$work" ] || rm -rf "$work"
     exit "$status"
 }
@@ -115,6 +120,7 @@ while [ -e "/run/netns/phone$suffix" ] || [ -e "/run/netns/internet$suffix" ] ||
     number=$((number + 1))
     suffix="-$number"
 done
+[ -d /run/netns ] || made_run=1
 cannot="cannot make a network namespace; in a container this needs more rights (--privileged)"
 ip netns add "phone$suffix" || die "$cannot"
 phone="phone$suffix"
@@ -178,7 +184,7 @@ for address in $addresses; do
     esac
 done
 
-touch "$work/queries.log" "$work/server.jsonl" "$work/steps.tsv"
+touch "$work/queries.log" "$work/server.out" "$work/server.jsonl" "$work/steps.tsv"
 ip netns exec "$internet" dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv \
     --no-hosts --user=root --bind-interfaces --pid-file= --local-ttl=60 --log-queries \
     --log-facility="$work/queries.log" --listen-address="$dns4,$dns6" "$@" &
