@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 
 use super::live::SocketArgs;
+use crate::catalogue::{Category, word};
 use crate::control::protocol::{Body, Call};
 use crate::decide::Outcome;
 use crate::record::{EvidenceKind, Record};
@@ -70,7 +71,7 @@ pub fn run(
 
 /// One record as people read it: when, what became of it, who, what for, why.
 fn line(record: &Record) -> String {
-    let (style, word) = outcome_style(record.outcome);
+    let (style, outcome) = outcome_style(record.outcome);
     let time = local_time(record.unix_millis);
     let app = record.app.as_deref().unwrap_or("unknown app");
     let target = record
@@ -78,19 +79,25 @@ fn line(record: &Record) -> String {
         .clone()
         .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
-    let mut why = String::new();
-    if let Some(system) = &record.system {
-        why = format!("  {system}");
-        if let Some(region) = &record.region {
-            why = format!("{why}, {region}");
-        }
-    }
+    let why = why(record);
     let dim = Style::new().dimmed();
     format!(
-        "{dim}{time}{dim:#}  {style}{word:<11}{style:#}  {app:<28}  {target}  \
-         {dim}{evidence}{why}  ({reason}){dim:#}",
-        reason = record.reason,
+        "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {app:<24}  {target:<32}  \
+         {dim}{evidence:<9}  {why}{dim:#}"
     )
+}
+
+/// What the endpoint is, or else what decided; nothing where nothing is known of it.
+fn why(record: &Record) -> String {
+    if record.rule.is_some() {
+        return record.reason.clone();
+    }
+    match (&record.system, &record.region, record.category) {
+        (Some(system), Some(region), Some(category)) => {
+            format!("{system}, {region} ({})", word(Category::WORDS, category))
+        }
+        _ => String::new(),
+    }
 }
 
 /// The colour and the word of an outcome.

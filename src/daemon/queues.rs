@@ -193,23 +193,28 @@ impl Queues {
 /// Binds the configured pair of numbers or, where another program has one of them, the next free
 /// pair.
 fn bind_free_pair(settings: &QueueSettings) -> anyhow::Result<(Vec<QueueSocket>, Vec<String>)> {
-    let mut taken = None;
+    let mut taken: Option<u16> = None;
     for pair in 0..OTHER_PAIRS {
         let first = settings.first.saturating_add(pair * 2);
         match bind_pair(first, settings) {
             Ok(sockets) => {
-                let warning =
-                    taken.map(|error| format!("{error}; queues {first} and up are used"));
+                let warning = taken.map(|number| {
+                    let second = first + 1;
+                    format!(
+                        "queue {number} belongs to another program: {first} and {second} are \
+                         used instead"
+                    )
+                });
                 return Ok((sockets, warning.into_iter().collect()));
             }
-            Err(error @ QueueError::Taken(_)) => taken = taken.or(Some(error)),
+            Err(QueueError::Taken(number)) => taken = taken.or(Some(number)),
             Err(error) => return Err(error.into()),
         }
     }
     let first = settings.first;
-    Err(taken.map_or_else(|| anyhow::anyhow!("no queue"), Into::into)).context(format!(
-        "no free pair of queues from {first} up; set another [queue] first"
-    ))
+    anyhow::bail!(
+        "other programs hold the queues from {first} up; set another [queue] first in the config"
+    )
 }
 
 fn bind_pair(first: u16, settings: &QueueSettings) -> Result<Vec<QueueSocket>, QueueError> {

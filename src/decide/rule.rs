@@ -86,6 +86,8 @@ impl fmt::Display for Rule {
         write!(out, "{}", self.action)?;
         if let Some(name) = &self.name {
             write!(out, " {name}")?;
+        } else if self.address.is_none() && self.port.is_none() {
+            out.write_str(" everything")?;
         }
         if let Some(app) = &self.app {
             write!(out, " for {app}")?;

@@ -1,6 +1,6 @@
 //! The netlink socket of one queue. Our own small client instead of the `nfq` crate, whose 0.2.5
 //! keeps its socket to itself: no receive buffer to set, no way to stop a thread that waits in
-//! it, no duplicate for a supervisor to hold (design of the daemon, docs/ARCHITECTURE.md).
+//! it, no duplicate for a supervisor to hold (ARCHITECTURE.md).
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Entry;
 use crate::apps::Packages;
+use crate::catalogue::Category;
 use crate::decide::{Outcome, Protocol};
 use crate::inspect::SightingKind;
 
@@ -56,7 +57,10 @@ pub struct Record {
     pub remote: SocketAddr,
     /// Why, in words.
     pub reason: String,
-    /// The catalogue entry or rule that decided.
+    /// The number of the user's rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rule: Option<u32>,
+    /// The catalogue entry that decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub entry: Option<String>,
     /// Who runs the endpoint.
@@ -68,7 +72,10 @@ pub struct Record {
     /// Where it is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub region: Option<String>,
-    /// What blocking it may break.
+    /// What the endpoint is for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub category: Option<Category>,
+    /// What blocking it may break; absent where nothing is refused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub breaks: Option<String>,
 }
@@ -101,11 +108,13 @@ impl Record {
             local: sighting.flow.local,
             remote: sighting.flow.remote,
             reason: explanation.to_string(),
+            rule: explanation.rule.map(|(id, _)| id.0),
             entry: endpoint.map(|it| it.pattern.to_string()),
             owner: endpoint.map(|it| it.owner.to_string()),
             system: endpoint.map(|it| it.system.to_string()),
             region: endpoint.map(|it| it.region.to_string()),
-            breaks: endpoint.map(|it| it.breaks.to_string()),
+            category: endpoint.map(|it| it.category),
+            breaks: explanation.breaks().map(str::to_owned),
         }
     }
 }
