@@ -6,12 +6,20 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
 
+use etherparse::PacketBuilder;
+use muzzle::act::Act;
 use muzzle::act::datagram::udp_reply;
 use muzzle::act::icmp::port_unreachable;
 use muzzle::act::segment::reset_for;
 use muzzle::act::{DnsRefusal, dns_answer};
-use muzzle::decide::{FlowKey, Protocol};
+use muzzle::apps::Packages;
+use muzzle::catalogue::Catalogue;
+use muzzle::config::Config;
+use muzzle::decide::{FlowKey, Protocol, Uid, UnixSeconds};
+use muzzle::inspect::{Inspector, Ruleset};
 use muzzle::parse::dns::Query;
 use muzzle::parse::dns_response::Response;
 use muzzle::parse::http::host;
@@ -105,5 +113,123 @@ fn a_reset_connection() {
         };
         assert!(reset_for(&flow, &segment, &mut out).is_some());
     });
+    assert_eq!(count, 0);
+}
+
+/// Two rules in the words of the config, beside the built-in catalogue.
+const RULES: &str = r#"
+[[rule]]
+name = "*.openssl.test"
+action = "log"
+
+[[rule]]
+app = "com.a"
+address = "203.0.113.66"
+action = "block"
+"#;
+
+fn ruleset() -> Arc<Ruleset> {
+    let config = Config::parse("config", RULES).unwrap();
+    let packages = Packages::parse("com.a 10123 0 /data none");
+    let catalogue = Arc::new(Catalogue::built_in());
+    Arc::new(Ruleset::new(&config, catalogue, &packages))
+}
+
+/// What a phone sends from one port: to DNS over UDP and TCP, a SYN, hellos and requests; each
+/// kind once to a host that is blocked and once to one that is not.
+fn packets(port: u16) -> Vec<Vec<u8>> {
+    let framed = [&[0, 51], QUERY].concat();
+    let mut allowed = QUERY.to_vec();
+    allowed[18] = b'n'; // nistat
+    let allowed_framed = [&[0, 51], &allowed[..]].concat();
+    let (framed_start, framed_end) = framed.split_at(20);
+    let syn = |to| tcp(port, to, true, 999, &[]);
+    let data = |to, sequence, payload: &[u8]| tcp(port, to, false, sequence, payload);
+    vec![
+        udp(port, QUERY),
+        udp(port, &allowed),
+        syn("203.0.113.53:53"),
+        data("203.0.113.53:53", 1000, &allowed_framed),
+        data("203.0.113.53:53", 1053, framed_start),
+        data("203.0.113.53:53", 1073, framed_end),
+        data("203.0.113.53:53", 1106, b"more"),
+        syn("203.0.113.66:5222"),
+        syn("203.0.113.7:443"),
+        data(
+            "203.0.113.7:443",
+            1000,
+            include_bytes!("data/openssl3_tls13.bin"),
+        ),
+        data(
+            "203.0.113.7:443",
+            1000,
+            include_bytes!("data/openssl3_tls13.bin"),
+        ),
+        data(
+            "203.0.113.8:443",
+            1000,
+            include_bytes!("data/openssl3_no_sni.bin"),
+        ),
+        data(
+            "203.0.113.7:80",
+            1000,
+            include_bytes!("data/curl7_post.bin"),
+        ),
+        data(
+            "203.0.113.8:80",
+            1000,
+            b"GET / HTTP/1.1\r\nHost: fine.test\r\n\r\n",
+        ),
+        data("203.0.113.9:80", 1000, b"GET / HTTP/1.1\r\nHost: fi"),
+        vec![0x45, 0, 0],
+    ]
+}
+
+fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
+    let ip = PacketBuilder::ipv4([10, 77, 0, 2], [203, 0, 113, 53], 64);
+    let mut packet = Vec::new();
+    ip.udp(port, 53).write(&mut packet, payload).unwrap();
+    packet
+}
+
+fn tcp(port: u16, to: &str, opens: bool, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let to: SocketAddrV4 = to.parse().unwrap();
+    let ip = PacketBuilder::ipv4([10, 77, 0, 2], to.ip().octets(), 64);
+    let header = ip.tcp(port, to.port(), sequence, 0xffff);
+    let header = if opens {
+        header.syn()
+    } else {
+        header.psh().ack(5000)
+    };
+    let mut packet = Vec::new();
+    header.write(&mut packet, payload).unwrap();
+    packet
+}
+
+/// More connections than the tables hold, so that old ones make room all the time.
+#[test]
+fn the_way_of_every_packet() {
+    let ruleset = ruleset();
+    let traffic: Vec<_> = (1024..3024).flat_map(packets).collect();
+    let mut scratch = [0; 2048];
+    let mut inspector = Inspector::default();
+    let mut acts = [0; 4];
+    let count = allocations(|| {
+        for packet in &traffic {
+            let uid = Some(Uid(10_123));
+            let seen = inspector.inspect(packet, uid, UnixSeconds(0), &ruleset, &mut scratch);
+            acts[match seen.act {
+                Act::Pass => 0,
+                Act::Vanish => 1,
+                Act::Answer { .. } => 2,
+                Act::Sever { .. } => 3,
+            }] += 1;
+        }
+    });
+    assert_eq!(
+        acts,
+        [9 * 2000, 0, 3 * 2000, 4 * 2000],
+        "not the mix that was meant"
+    );
     assert_eq!(count, 0);
 }

@@ -38,7 +38,8 @@ impl Decision {
     };
 }
 
-/// What comes of a decision in the mode that Muzzle is in.
+/// What comes of a decision in the mode that Muzzle is in. The more there is to tell, the
+/// greater.
 #[derive(
     Clone,
     Copy,

@@ -23,7 +23,9 @@ impl<V> FlowTable<V> {
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
         Self {
-            flows: HashMap::with_capacity_and_hasher(capacity, RandomState::default()),
+            // Twice what is used: a map that is at most half full clears the traces of removed
+            // flows in place, a fuller one grows to get rid of them.
+            flows: HashMap::with_capacity_and_hasher(2 * capacity, RandomState::default()),
             order: VecDeque::with_capacity(capacity),
             capacity,
             evicted: 0,

@@ -9,66 +9,84 @@ use crate::parse::{Detected, http, tls};
 /// First byte of a TLS handshake record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// Connections that were refused, each with the sequence number of what was refused: it tells a
+/// retransmission from a new try.
+pub(super) type Refused = FlowTable<u32>;
+
 /// A TCP segment to any port but 53.
 pub(super) fn segment(
-    refused: &mut FlowTable<()>,
+    refused: &mut Refused,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     out: &mut [u8],
 ) -> Inspection {
-    if segment.flags.contains(TcpFlags::SYN) {
+    let refused_at = refused.get_mut(&context.flow).copied();
+    if segment.opens() {
         refused.remove(&context.flow);
-        let name_follows = context
-            .ruleset
-            .named_ports
-            .contains(segment.destination_port);
-        let syn = judge(
-            refused,
-            context,
-            segment,
-            Evidence::Syn { name_follows },
-            out,
-        );
-        // Data beside the SYN is TCP Fast Open: it is looked at as any first payload.
-        if segment.payload.is_empty() || syn.act != Act::Pass {
-            return syn;
+        let mut inspection = opening(refused, context, segment, out);
+        if refused_at == Some(segment.sequence) && inspection.act != Act::Pass {
+            inspection.sighting = None; // told already
         }
-    } else if refused.get_mut(&context.flow).is_some() {
-        // What the client sends again of a refused connection stays refused.
-        return Inspection::act(sever(context, segment, out));
+        return inspection;
     }
-    match segment.payload.first() {
-        None => Inspection::pass(Reading::Understood),
-        Some(&TLS_HANDSHAKE) => match tls::server_name(segment.payload) {
-            Detected::Found(name) => {
-                judge(refused, context, segment, Evidence::Sni(&name), out)
-            }
-            other => without_name(&other, refused, context, segment, out),
-        },
-        Some(_) => match http::host(segment.payload) {
-            Detected::Found(name) => {
-                judge(refused, context, segment, Evidence::Host(&name), out)
-            }
-            other => without_name(&other, refused, context, segment, out),
-        },
+    match refused_at {
+        None => payload(refused, context, segment, out),
+        // The socket is gone, and its reset frees the server's end too.
+        Some(_) if segment.flags.contains(TcpFlags::RST) => {
+            refused.remove(&context.flow);
+            Inspection::pass(Reading::Understood)
+        }
+        // What the client sends again of a refused connection stays refused.
+        Some(_) => Inspection::act(sever(context, segment, out)),
     }
 }
 
-fn without_name<T>(
-    detected: &Detected<T>,
-    refused: &mut FlowTable<()>,
+/// A SYN. Data beside it is TCP Fast Open: it is looked at as any first payload.
+fn opening(
+    refused: &mut Refused,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     out: &mut [u8],
 ) -> Inspection {
-    match detected {
-        Detected::Incomplete => Inspection::pass(Reading::Incomplete),
-        _ => judge(refused, context, segment, Evidence::Unnamed, out),
+    let name_follows = context
+        .ruleset
+        .named_ports
+        .contains(segment.destination_port);
+    let evidence = Evidence::Syn { name_follows };
+    let syn = judge(refused, context, segment, evidence, out);
+    if segment.payload.is_empty() || syn.act != Act::Pass {
+        syn
+    } else {
+        payload(refused, context, segment, out)
     }
+}
+
+fn payload(
+    refused: &mut Refused,
+    context: &Context<'_>,
+    segment: &TcpSegment<'_>,
+    out: &mut [u8],
+) -> Inspection {
+    let Some(&first) = segment.payload.first() else {
+        return Inspection::pass(Reading::Understood);
+    };
+    let is_tls = first == TLS_HANDSHAKE;
+    let name = if is_tls {
+        tls::server_name(segment.payload)
+    } else {
+        http::host(segment.payload)
+    };
+    let evidence = match &name {
+        Detected::Incomplete => return Inspection::pass(Reading::Incomplete),
+        Detected::NotPresent => Evidence::Unnamed,
+        Detected::Found(name) if is_tls => Evidence::Sni(name),
+        Detected::Found(name) => Evidence::Host(name),
+    };
+    judge(refused, context, segment, evidence, out)
 }
 
 fn judge(
-    refused: &mut FlowTable<()>,
+    refused: &mut Refused,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     evidence: Evidence<'_>,
@@ -82,7 +100,7 @@ fn judge(
     );
     let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
     let act = if verdict.1 == Outcome::Blocked {
-        refused.insert(context.flow, ());
+        refused.insert(context.flow, segment.sequence);
         sever(context, segment, out)
     } else {
         Act::Pass

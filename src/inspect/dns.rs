@@ -6,24 +6,23 @@ use crate::decide::{Evidence, Outcome};
 use crate::parse::dns::Query;
 
 /// Decides on every question of a query; one that is blocked speaks for all, since they share
-/// one answer.
+/// one answer. Of the others, the one with the most to tell is told of.
 pub(super) fn judge(context: &Context<'_>, query: &Query<'_>) -> Option<Sighting> {
-    let mut first = None;
+    let mut told: Option<Sighting> = None;
     for question in query.questions() {
         let evidence = Evidence::Question {
             name: &question.name,
             qtype: question.qtype,
         };
         let verdict = context.decide(evidence);
-        let refused = matches!(verdict.1, Outcome::Blocked | Outcome::WouldBlock);
-        if refused || first.is_none() {
-            first = Some(context.sighting(evidence, verdict));
+        if told.as_ref().is_none_or(|told| told.outcome < verdict.1) {
+            told = Some(context.sighting(evidence, verdict));
         }
-        if refused {
+        if matches!(verdict.1, Outcome::Blocked | Outcome::WouldBlock) {
             break;
         }
     }
-    first
+    told
 }
 
 /// A UDP datagram to port 53.

@@ -34,7 +34,7 @@ pub(super) struct DnsStream {
 
 /// What the queries in a run of bytes came to.
 enum Judged {
-    /// Nothing is blocked: the last sighting, and how far the look got.
+    /// Nothing is blocked: the sighting with the most to tell, and how far the look got.
     Pass(Option<Sighting>, Reading),
     /// This one is. The packet that ends the stream with its answer has been written: this many
     /// bytes, unless no answer is wanted.
@@ -48,7 +48,7 @@ pub(super) fn segment(
     segment: &TcpSegment<'_>,
     out: &mut [u8],
 ) -> Inspection {
-    let opening = segment.flags.contains(TcpFlags::SYN);
+    let opening = segment.opens();
     if opening {
         streams.remove(&context.flow);
     } else if streams
@@ -91,10 +91,8 @@ fn payload(
         },
         Judged::Refused(sighting, answer) => {
             stream.refused = true;
-            let flow = context.flow;
-            let act = answer.map_or(Act::Vanish, |length| Act::Answer { flow, length });
             Inspection {
-                act,
+                act: answer_with(context, answer),
                 reading: Reading::Understood,
                 sighting: Some(sighting),
             }
@@ -103,30 +101,35 @@ fn payload(
 }
 
 /// The client still talks on a stream that has ended. Its FIN and its data are answered with a
-/// reset, so that it does not wait for acknowledgments that nobody sends.
+/// reset, so that it does not wait for acknowledgments that nobody sends. A reset of its own
+/// passes: it frees the server's end.
 fn after_refusal(
     streams: &mut FlowTable<DnsStream>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     out: &mut [u8],
 ) -> Inspection {
-    let silent = context.ruleset.dns.answer == DnsRefusal::Drop;
+    if segment.flags.contains(TcpFlags::RST) {
+        streams.remove(&context.flow);
+        return Inspection::pass(Reading::Understood);
+    }
     let closing = segment.flags.contains(TcpFlags::FIN);
-    if closing || segment.flags.contains(TcpFlags::RST) {
+    if closing {
         streams.remove(&context.flow);
     }
-    if silent || segment.flags.contains(TcpFlags::RST) {
-        return Inspection::act(Act::Vanish);
-    }
-    if !closing && segment.payload.is_empty() {
-        return Inspection::act(Act::Vanish);
-    }
-    let reset = forge::reset_for(&context.flow, segment, out);
-    let act = reset.map_or(Act::Vanish, |length| Act::Answer {
-        flow: context.flow,
-        length,
-    });
+    let silent = context.ruleset.dns.answer == DnsRefusal::Drop;
+    let act = if silent || !closing && segment.payload.is_empty() {
+        Act::Vanish
+    } else {
+        answer_with(context, forge::reset_for(&context.flow, segment, out))
+    };
     Inspection::act(act)
+}
+
+/// The forged packet of this length, or silence where none was written.
+fn answer_with(context: &Context<'_>, length: Option<usize>) -> Act {
+    let flow = context.flow;
+    length.map_or(Act::Vanish, |length| Act::Answer { flow, length })
 }
 
 impl DnsStream {
@@ -171,7 +174,7 @@ impl DnsStream {
         mut bytes: &[u8],
         out: &mut [u8],
     ) -> Judged {
-        let mut seen = None;
+        let mut told: Option<Sighting> = None;
         let mut reading = Reading::Understood;
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
@@ -193,9 +196,11 @@ impl DnsStream {
                 let answer = end_with_answer(context, segment, &query, out);
                 return Judged::Refused(blocked.clone(), answer);
             }
-            seen = sighting.or(seen);
+            if told.as_ref().map(|it| it.outcome) < sighting.as_ref().map(|it| it.outcome) {
+                told = sighting;
+            }
         }
-        Judged::Pass(seen, reading)
+        Judged::Pass(told, reading)
     }
 
     /// Moves bytes into `partial` until a query can be judged; then says how many are in it and
@@ -229,6 +234,13 @@ fn end_with_answer(
     out: &mut [u8],
 ) -> Option<usize> {
     let settings = &context.ruleset.dns;
+    if settings.answer == DnsRefusal::Drop {
+        return None;
+    }
+    if segment.opens() {
+        // A client in SYN-SENT takes no data without a SYN (RFC 9293 section 3.10.7.3).
+        return forge::reset_for(&context.flow, segment, out);
+    }
     let header = SegmentHeader {
         sequence: segment.acknowledgment,
         acknowledgment: segment.sequence_end(),

@@ -17,6 +17,7 @@ use crate::parse::DomainName;
 use crate::parse::ip::IpPacket;
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
+use connection::Refused;
 use dns_stream::DnsStream;
 pub use ruleset::{NamedPorts, Ruleset};
 
@@ -149,7 +150,7 @@ impl Context<'_> {
 #[derive(Debug)]
 pub struct Inspector {
     dns_streams: FlowTable<DnsStream>,
-    refused: FlowTable<()>,
+    refused: Refused,
 }
 
 impl Default for Inspector {

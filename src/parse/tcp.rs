@@ -78,6 +78,12 @@ impl<'a> TcpSegment<'a> {
         })
     }
 
+    /// Whether its sender asks for a new connection: a SYN that answers no other's SYN.
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        self.flags.contains(TcpFlags::SYN) && !self.flags.contains(TcpFlags::ACK)
+    }
+
     /// The sequence number after this segment: SYN and FIN count one each (RFC 9293 section
     /// 3.4). Too low where the copy range cut the payload.
     #[must_use]

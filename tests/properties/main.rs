@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod dns;
+#[path = "../packet_cases/forged.rs"]
+mod forged;
+mod inspector;
 mod packets;
 mod streams;
 

@@ -46,7 +46,7 @@ fn with_header(number: u16, data: &[u8]) -> Vec<u8> {
     [&number.to_be_bytes(), &length.to_be_bytes(), data].concat()
 }
 
-fn sni(name: &str) -> Vec<u8> {
+pub(super) fn sni(name: &str) -> Vec<u8> {
     let length = u16::try_from(name.len()).unwrap();
     let list = (length + 3).to_be_bytes();
     let data = [&list[..], &[0], &length.to_be_bytes(), name.as_bytes()].concat();
@@ -54,7 +54,7 @@ fn sni(name: &str) -> Vec<u8> {
 }
 
 /// A ClientHello in TLS records of at most `record_bytes`.
-fn client_hello(session: &[u8], extensions: &[u8], record_bytes: usize) -> Vec<u8> {
+pub(super) fn client_hello(session: &[u8], extensions: &[u8], record_bytes: usize) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([0x5a; 32]);
     body.push(u8::try_from(session.len()).unwrap());

@@ -1,0 +1,103 @@
+//! Packets through one inspector with the built-in catalogue. The input is a run of packets, each
+//! behind two bytes: the first chooses how it is wrapped, the second is its length.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use libfuzzer_sys::fuzz_target;
+use muzzle::act::Act;
+use muzzle::apps::Packages;
+use muzzle::catalogue::Catalogue;
+use muzzle::config::Config;
+use muzzle::decide::{Outcome, Uid, UnixSeconds};
+use muzzle::inspect::{Inspector, Reading, Ruleset};
+use muzzle::parse::ip::IpPacket;
+
+static RULESETS: LazyLock<[Arc<Ruleset>; 3]> = LazyLock::new(|| {
+    let catalogue = Arc::new(Catalogue::built_in());
+    let packages = Packages::parse("com.a 10123 0 /data none");
+    [
+        "[[rule]]\nname = \"*.test\"\naction = \"block\"",
+        "[dns]\nanswer = \"zero\"\n[[rule]]\napp = \"com.a\"\naction = \"block\"",
+        "mode = \"observe\"",
+    ]
+    .map(|config| {
+        let config = Config::parse("config", config).unwrap();
+        Arc::new(Ruleset::new(&config, Arc::clone(&catalogue), &packages))
+    })
+});
+
+/// IPv4 from 10.77.0.2 to 203.0.113.7, header length and protocol left to the caller.
+fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    packet.extend([10, 77, 0, 2, 203, 0, 113, 7]);
+    packet.extend(payload);
+    packet
+}
+
+/// Headers around `bytes`, so that the fuzzer need not find them: raw, UDP 53, or TCP to one of a
+/// few ports, the sequence number following from what was sent before.
+fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
+    let ports = [53_u16, 443, 80, 5222];
+    let port = ports[usize::from(kind >> 2 & 3)];
+    match kind & 3 {
+        0 => bytes.to_vec(),
+        1 => {
+            let length = u16::try_from(bytes.len() + 8).unwrap();
+            let mut datagram = vec![0x9c, 0x40, 0, 53];
+            datagram.extend(length.to_be_bytes());
+            datagram.extend([0, 0]);
+            datagram.extend(bytes);
+            ipv4(17, &datagram)
+        }
+        _ => {
+            let flags = [0x18, 0x10, 0x02, 0x11][usize::from(kind >> 4 & 3)];
+            let back = u32::from(kind >> 6); // the last bytes once more
+            let mut segment = vec![0x9c, 0x40];
+            segment.extend(port.to_be_bytes());
+            segment.extend(sequence.wrapping_sub(back * 7).to_be_bytes());
+            segment.extend([0, 0, 0x13, 0x88, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+            segment.extend(bytes);
+            *sequence = sequence.wrapping_add(u32::try_from(bytes.len()).unwrap());
+            ipv4(6, &segment)
+        }
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&choice, mut rest)) = input.split_first() else {
+        return;
+    };
+    let ruleset = &RULESETS[usize::from(choice) % RULESETS.len()];
+    let observes = usize::from(choice) % RULESETS.len() == 2;
+    let mut inspector = Inspector::default();
+    let mut sequence = u32::MAX - 100;
+    let mut scratch = [0; 2048];
+    while let [kind, length, after @ ..] = rest {
+        let (bytes, later) = after.split_at(usize::from(*length).min(after.len()));
+        rest = later;
+        let packet = wrap(*kind, bytes, &mut sequence);
+        let seen = inspector.inspect(
+            &packet,
+            Some(Uid(10_123)),
+            UnixSeconds(0),
+            ruleset,
+            &mut scratch,
+        );
+        let passes = seen.act == Act::Pass;
+        assert!(passes || !observes && seen.reading == Reading::Understood);
+        if let Some(sighting) = &seen.sighting {
+            assert_eq!(sighting.outcome == Outcome::Blocked, !passes);
+        }
+        let (flow, length) = match seen.act {
+            Act::Pass | Act::Vanish => continue,
+            Act::Answer { flow, length } => (flow, length),
+            Act::Sever { flow, reset_length } => (flow, reset_length),
+        };
+        if length > 0 {
+            let forged = IpPacket::parse(&scratch[..length]).unwrap();
+            assert_eq!(forged.source, flow.remote.ip());
+            assert_eq!(forged.destination, flow.local.ip());
+        }
+    }
+});

@@ -1,0 +1,200 @@
+//! The bytes of a forged packet → words, by etherparse and hickory-proto.
+
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{NetHeaders, PacketHeaders, TcpHeader, TransportHeader, UdpHeader};
+use hickory_proto::op::{Message, MessageType};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::{RData, Record};
+
+/// Extended DNS Error (RFC 8914).
+const EXTENDED_ERROR: u16 = 15;
+
+/// Tells a forged packet line by line. It must go from `from` to `to` and carry the checksums
+/// that etherparse computes for it.
+pub(crate) fn tell(
+    packet: &[u8],
+    from: SocketAddr,
+    to: SocketAddr,
+) -> Result<Vec<String>, String> {
+    let headers = PacketHeaders::from_ip_slice(packet).map_err(|error| error.to_string())?;
+    let payload = headers.payload.slice();
+    let ends = |source: u16, destination: u16| -> Result<(), String> {
+        let (source_ip, destination_ip) = addresses(&headers)?;
+        let there = SocketAddr::new(source_ip, source);
+        let here = SocketAddr::new(destination_ip, destination);
+        if (there, here) == (from, to) {
+            Ok(())
+        } else {
+            Err(format!(
+                "it goes from {there} to {here}, not from {from} to {to}"
+            ))
+        }
+    };
+    match headers.transport.as_ref() {
+        Some(TransportHeader::Udp(udp)) => {
+            ends(udp.source_port, udp.destination_port)?;
+            checksums(
+                &headers,
+                packet,
+                udp.checksum,
+                udp_checksum(udp, &headers, payload),
+            )?;
+            let mut lines = vec!["UDP".to_owned()];
+            tell_dns(payload, &mut lines)?;
+            Ok(lines)
+        }
+        Some(TransportHeader::Tcp(tcp)) => {
+            ends(tcp.source_port, tcp.destination_port)?;
+            checksums(
+                &headers,
+                packet,
+                tcp.checksum,
+                tcp_checksum(tcp, &headers, payload),
+            )?;
+            let mut lines = vec![tell_tcp(tcp)];
+            if let Some((length, message)) = payload.split_first_chunk::<2>() {
+                if usize::from(u16::from_be_bytes(*length)) != message.len() {
+                    return Err("the length before the message is wrong".to_owned());
+                }
+                tell_dns(message, &mut lines)?;
+            }
+            Ok(lines)
+        }
+        other => Err(format!("neither UDP nor TCP: {other:?}")),
+    }
+}
+
+fn addresses(headers: &PacketHeaders<'_>) -> Result<(IpAddr, IpAddr), String> {
+    match headers.net.as_ref() {
+        Some(NetHeaders::Ipv4(ip, _)) => Ok((ip.source.into(), ip.destination.into())),
+        Some(NetHeaders::Ipv6(ip, _)) => Ok((ip.source.into(), ip.destination.into())),
+        other => Err(format!("no IP: {other:?}")),
+    }
+}
+
+fn udp_checksum(udp: &UdpHeader, headers: &PacketHeaders<'_>, payload: &[u8]) -> Option<u16> {
+    match headers.net.as_ref()? {
+        NetHeaders::Ipv4(ip, _) => udp.calc_checksum_ipv4(ip, payload).ok(),
+        NetHeaders::Ipv6(ip, _) => udp.calc_checksum_ipv6(ip, payload).ok(),
+        NetHeaders::Arp(_) => None,
+    }
+}
+
+fn tcp_checksum(tcp: &TcpHeader, headers: &PacketHeaders<'_>, payload: &[u8]) -> Option<u16> {
+    match headers.net.as_ref()? {
+        NetHeaders::Ipv4(ip, _) => tcp.calc_checksum_ipv4(ip, payload).ok(),
+        NetHeaders::Ipv6(ip, _) => tcp.calc_checksum_ipv6(ip, payload).ok(),
+        NetHeaders::Arp(_) => None,
+    }
+}
+
+fn checksums(
+    headers: &PacketHeaders<'_>,
+    packet: &[u8],
+    found: u16,
+    right: Option<u16>,
+) -> Result<(), String> {
+    if right != Some(found) {
+        return Err(format!(
+            "transport checksum {found:#x} should be {right:x?}"
+        ));
+    }
+    let (length, rest) = match headers.net.as_ref() {
+        Some(NetHeaders::Ipv4(ip, _)) => {
+            if ip.header_checksum != ip.calc_header_checksum() {
+                return Err("the IP header's checksum is wrong".to_owned());
+            }
+            (ip.total_len, packet.len())
+        }
+        Some(NetHeaders::Ipv6(ip, _)) => (ip.payload_length, packet.len() - 40),
+        other => return Err(format!("no IP: {other:?}")),
+    };
+    if usize::from(length) == rest {
+        Ok(())
+    } else {
+        Err(format!(
+            "the IP length says {length}, there are {rest} bytes"
+        ))
+    }
+}
+
+fn tell_tcp(tcp: &TcpHeader) -> String {
+    let flags = [
+        ("SYN ", tcp.syn),
+        ("FIN ", tcp.fin),
+        ("RST ", tcp.rst),
+        ("PSH ", tcp.psh),
+        ("ACK ", tcp.ack),
+    ];
+    let set = flags
+        .iter()
+        .filter_map(|&(word, is_set)| is_set.then_some(word));
+    let (seq, ack) = (tcp.sequence_number, tcp.acknowledgment_number);
+    format!("TCP {}seq {seq} ack {ack}", set.collect::<String>())
+}
+
+fn tell_dns(message: &[u8], lines: &mut Vec<String>) -> Result<(), String> {
+    let message = Message::from_vec(message).map_err(|error| format!("DNS: {error}"))?;
+    let metadata = &message.metadata;
+    if metadata.message_type != MessageType::Response
+        || metadata.authoritative
+        || metadata.truncation
+    {
+        return Err(format!("odd DNS flags: {metadata:?}"));
+    }
+    let flags = [
+        (" RD", metadata.recursion_desired),
+        (" RA", metadata.recursion_available),
+    ];
+    let set = flags
+        .iter()
+        .filter_map(|&(word, is_set)| is_set.then_some(word));
+    let flags: String = set.collect();
+    lines.push(format!(
+        "{:?} id {}{flags}",
+        metadata.response_code, metadata.id
+    ));
+    for question in &message.queries {
+        lines.push(format!(
+            "question {} {}",
+            question.name(),
+            question.query_type()
+        ));
+    }
+    lines.extend(
+        message
+            .answers
+            .iter()
+            .map(|record| tell_record("answer", record)),
+    );
+    lines.extend(
+        message
+            .authorities
+            .iter()
+            .map(|record| tell_record("authority", record)),
+    );
+    lines.extend(
+        message
+            .additionals
+            .iter()
+            .map(|record| tell_record("additional", record)),
+    );
+    if let Some(edns) = &message.edns {
+        let dnssec_ok = if edns.flags().dnssec_ok { " DO" } else { "" };
+        let error = match edns.option(EdnsCode::from(EXTENDED_ERROR)) {
+            Some(EdnsOption::Unknown(_, data)) => format!(" extended error {data:?}"),
+            other => format!(" no extended error but {other:?}"),
+        };
+        lines.push(format!("EDNS {}{dnssec_ok}{error}", edns.max_payload()));
+    }
+    Ok(())
+}
+
+fn tell_record(section: &str, record: &Record) -> String {
+    let what = match &record.data {
+        RData::SOA(soa) => format!("SOA {} minimum {}", soa.mname, soa.minimum),
+        other => format!("{} {other}", record.record_type()),
+    };
+    format!("{section} {} {} {what}", record.name, record.ttl)
+}

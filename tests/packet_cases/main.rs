@@ -1,0 +1,221 @@
+//! Every file of `tests/packets` is a case: what is in force, the packets of one phone, and what
+//! is to become of each. See the README there.
+//!
+//! Packets are built and forged ones read back by etherparse and hickory-proto, never by the code
+//! under test.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod build;
+mod case;
+mod forged;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use case::{Act, Case, ENTRY_DEFAULTS, Packet, Reading};
+use hickory_proto::rr::RecordType;
+use jiff::Timestamp;
+use muzzle::apps::Packages;
+use muzzle::catalogue::Catalogue;
+use muzzle::config::Config;
+use muzzle::decide::{Uid, UnixSeconds};
+use muzzle::inspect::{self, Inspection, Inspector, Ruleset, Sighting, SightingKind};
+
+/// As much as a queue thread has.
+const SCRATCH_BYTES: usize = 2048;
+
+#[test]
+fn every_case() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packets");
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no case in {}", folder.display());
+    let mut failed = String::new();
+    for file in &files {
+        // A case that cannot even be read must not hide the others.
+        let found = panic::catch_unwind(AssertUnwindSafe(|| run(file)));
+        let problems = found.unwrap_or_else(|_| vec!["panicked, see above".to_owned()]);
+        for problem in problems {
+            let name = file.file_name().unwrap().display();
+            write!(failed, "\n{name}: {problem}").unwrap();
+        }
+    }
+    assert!(failed.is_empty(), "{failed}");
+}
+
+fn run(file: &Path) -> Vec<String> {
+    let case: Case = match toml::from_str(&fs::read_to_string(file).unwrap()) {
+        Ok(case) => case,
+        Err(error) => return vec![error.to_string()],
+    };
+    let ruleset = ruleset(&case);
+    let mut inspector = Inspector::default();
+    let mut problems = Vec::new();
+    for (number, packet) in (1..).zip(&case.packet) {
+        let mut differences = send(&case, packet, &ruleset, &mut inspector);
+        differences
+            .iter_mut()
+            .for_each(|text| text.insert_str(0, &format!("packet {number}: ")));
+        problems.append(&mut differences);
+    }
+    problems
+}
+
+fn ruleset(case: &Case) -> Arc<Ruleset> {
+    let config =
+        Config::parse("config", &case.config).unwrap_or_else(|error| panic!("{error}"));
+    let entries: Vec<_> = case.endpoint.iter().map(entry_text).collect();
+    let catalogue = Catalogue::from_files(&[("endpoint", entries.concat())]);
+    let mut catalogue = catalogue.unwrap_or_else(|error| panic!("{error}"));
+    if case.built_in_catalogue {
+        catalogue.endpoints.extend(Catalogue::built_in().endpoints);
+    }
+    let packages = Packages::parse(&case.packages);
+    Arc::new(Ruleset::new(&config, Arc::new(catalogue), &packages))
+}
+
+/// An entry as a catalogue file has it.
+fn entry_text(entry: &toml::Table) -> String {
+    let mut text = "[[endpoint]]\nsources = []\n".to_owned();
+    for (key, value) in entry {
+        // Texts, numbers and lists of them are written alike in JSON and in TOML.
+        let value = serde_json::to_string(value).unwrap();
+        writeln!(text, "{key} = {value}").unwrap();
+    }
+    for (key, value) in ENTRY_DEFAULTS {
+        if !entry.contains_key(key) {
+            writeln!(text, "{key} = \"{value}\"").unwrap();
+        }
+    }
+    text
+}
+
+/// Hands a packet over and says what came out other than expected.
+fn send(
+    case: &Case,
+    packet: &Packet,
+    ruleset: &Arc<Ruleset>,
+    inspector: &mut Inspector,
+) -> Vec<String> {
+    let from = packet.from.unwrap_or(case.from);
+    let to = packet.to.or(case.to).expect("a packet goes to somebody");
+    let uid = packet.uid.or(case.uid).map(Uid);
+    let now = packet.now.as_ref().or(case.now.as_ref());
+    let now: Timestamp = now.map_or(Timestamp::UNIX_EPOCH, |now| {
+        now.to_string().parse().unwrap()
+    });
+    let now = UnixSeconds(now.as_second());
+    let mut differences = Vec::new();
+    let mut packets = build::packets(packet, from, to);
+    let last = packets.pop().unwrap();
+    let mut scratch = [0; SCRATCH_BYTES];
+    for (number, segment) in (1..).zip(&packets) {
+        let seen = inspector.inspect(segment, uid, now, ruleset, &mut scratch);
+        if (act(&seen), reading(&seen), seen.sighting.is_some())
+            != (Act::Pass, Reading::Incomplete, false)
+        {
+            differences.push(format!(
+                "segment {number} should pass as incomplete: {seen:?}"
+            ));
+        }
+    }
+    let seen = inspector.inspect(&last, uid, now, ruleset, &mut scratch);
+    let mut compare = |what: &str, expected: String, found: String| {
+        if expected != found {
+            differences.push(format!("{what}\n  expected {expected}\n  found    {found}"));
+        }
+    };
+    let words = |lines: &[String]| format!("{lines:#?}");
+    compare(
+        "act",
+        format!("{:?}", packet.act),
+        format!("{:?}", act(&seen)),
+    );
+    compare(
+        "reading",
+        format!("{:?}", packet.reading),
+        format!("{:?}", reading(&seen)),
+    );
+    compare(
+        "forged",
+        words(&packet.forged),
+        words(&forged(&seen, &scratch, from, to)),
+    );
+    let sighting = seen.sighting.as_ref();
+    compare(
+        "sighting",
+        packet.sighting.clone().unwrap_or_default(),
+        sighting.map(sighting_words).unwrap_or_default(),
+    );
+    if let (Some(expected), Some(sighting)) = (&packet.reason, sighting) {
+        let reason = ruleset.policy.explain(&sighting.decision).to_string();
+        compare("reason", expected.clone(), reason);
+    }
+    if let Some(sighting) = sighting {
+        let ends = (sighting.flow.local, sighting.flow.remote, sighting.uid);
+        compare(
+            "flow",
+            format!("{:?}", (from, to, uid)),
+            format!("{ends:?}"),
+        );
+    }
+    differences
+}
+
+const fn act(seen: &Inspection) -> Act {
+    match seen.act {
+        muzzle::act::Act::Pass => Act::Pass,
+        muzzle::act::Act::Vanish => Act::Vanish,
+        muzzle::act::Act::Answer { .. } => Act::Answer,
+        muzzle::act::Act::Sever { .. } => Act::Sever,
+    }
+}
+
+const fn reading(seen: &Inspection) -> Reading {
+    match seen.reading {
+        inspect::Reading::Understood => Reading::Understood,
+        inspect::Reading::Malformed => Reading::Malformed,
+        inspect::Reading::Incomplete => Reading::Incomplete,
+    }
+}
+
+fn forged(seen: &Inspection, scratch: &[u8], from: SocketAddr, to: SocketAddr) -> Vec<String> {
+    use muzzle::act::Act::{Answer, Pass, Sever, Vanish};
+    let (flow, length) = match seen.act {
+        Pass | Vanish => return Vec::new(),
+        Answer { flow, length } => (flow, length),
+        Sever { flow, reset_length } => (flow, reset_length),
+    };
+    if (flow.local, flow.remote) != (from, to) {
+        return vec![format!("the act is for another flow: {flow:?}")];
+    }
+    if length == 0 {
+        return Vec::new();
+    }
+    forged::tell(&scratch[..length], to, from).unwrap_or_else(|error| vec![error])
+}
+
+/// `blocked: A host.example.com`.
+fn sighting_words(sighting: &Sighting) -> String {
+    let outcome = sighting.outcome.as_str();
+    let kind = match sighting.kind {
+        SightingKind::Question(qtype) => RecordType::from(qtype).to_string(),
+        SightingKind::Sni => "SNI".to_owned(),
+        SightingKind::Host => "Host".to_owned(),
+        SightingKind::Unnamed => return format!("{outcome}: no name"),
+        SightingKind::Syn => return format!("{outcome}: SYN"),
+    };
+    format!("{outcome}: {kind} {}", sighting.name)
+}
