@@ -5,7 +5,6 @@ use anyhow::Context;
 use super::rules::Loaded;
 use crate::config::Config;
 use crate::firewall::{Capability, Feature, Iptables, Plan};
-use crate::queue::AnswerPath;
 
 /// The tables of this machine and what Muzzle has put into them.
 pub(super) struct Filter {
@@ -37,14 +36,10 @@ impl Filter {
         })
     }
 
-    /// How forged answers must travel here.
-    pub(super) fn answer_path(&self) -> AnswerPath {
+    /// Whether rules keep forged answers out of connection tracking.
+    pub(super) fn keeps_out_of_conntrack(&self) -> bool {
         let missing = |it: &Capability| it.feature == Feature::Notrack && !it.present;
-        if self.capabilities.iter().any(missing) {
-            AnswerPath::Rewrite
-        } else {
-            AnswerPath::Inject
-        }
+        !self.capabilities.iter().any(missing)
     }
 
     /// Puts the plan for `loaded` into force. On failure the plan that was in force stays so.

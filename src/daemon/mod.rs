@@ -88,7 +88,7 @@ impl Daemon {
         let settings = queues::Settings {
             queue: &loaded.config.queue,
             mark: loaded.config.firewall.mark,
-            answer_path: filter.answer_path(),
+            notrack: filter.keeps_out_of_conntrack(),
         };
         let mut queues = Queues::start(&settings, &rules, &sender)?;
         loaded.warnings.append(&mut queues.warnings);

@@ -4,7 +4,9 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod apps;
 mod clients;
+mod connections;
 mod dns;
 mod dns_stream;
 mod firewall;
