@@ -73,10 +73,7 @@ impl Signals {
 }
 
 impl Daemon {
-    async fn start_and_serve(
-        config_path: Option<&Path>,
-        mut loaded: Loaded,
-    ) -> anyhow::Result<()> {
+    async fn start_and_serve(config_path: Option<&Path>, loaded: Loaded) -> anyhow::Result<()> {
         // First of all, so that a signal during the start stops the daemon in good order.
         let signals = Signals::listen().context("cannot listen to signals")?;
         let _lock = InstanceLock::take(&loaded.config.control_socket)?;
@@ -90,8 +87,7 @@ impl Daemon {
             mark: loaded.config.firewall.mark,
             notrack: filter.keeps_out_of_conntrack(),
         };
-        let mut queues = Queues::start(&settings, &rules, &sender)?;
-        loaded.warnings.append(&mut queues.warnings);
+        let queues = Queues::start(&settings, &rules, &sender)?;
         if let Err(error) = filter.apply(&loaded, queues.numbers()) {
             queues.stop().await;
             return Err(error);
@@ -218,6 +214,7 @@ impl Daemon {
         self.loaded
             .warnings
             .iter()
+            .chain(&self.queues.warnings)
             .chain(self.filter.warnings())
             .cloned()
             .collect()
