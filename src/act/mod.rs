@@ -13,7 +13,7 @@ mod ip_header;
 pub mod segment;
 mod writer;
 
-use crate::decide::{FlowKey, Protocol};
+use crate::decide::FlowKey;
 
 /// What a blocked DNS question is answered with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -63,15 +63,7 @@ pub enum Act {
     Sever {
         /// The connection.
         flow: FlowKey,
-        /// Bytes of the forged reset to the app; 0 where there is none.
+        /// Bytes of the forged reset to the app; 0 where none is due.
         reset_length: usize,
     },
-}
-
-impl Act {
-    /// Whether the packet acted on is a UDP datagram.
-    #[must_use]
-    pub fn is_datagram(&self) -> bool {
-        matches!(self, Self::Answer { flow, .. } if flow.protocol == Protocol::Udp)
-    }
 }

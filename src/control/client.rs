@@ -18,6 +18,9 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the connection to the daemon broke")]
     Broken(#[from] io::Error),
+    /// The daemon ended the connection before it had answered.
+    #[error("the daemon hung up without an answer")]
+    HungUp,
     /// The daemon speaks otherwise.
     #[error("the daemon said something this program does not understand: {0}")]
     Foreign(String),
@@ -55,7 +58,11 @@ impl Client {
         let mut line =
             serde_json::to_vec(&Request { v: VERSION, call }).map_err(io::Error::from)?;
         line.push(b'\n');
-        Ok(self.stream.get_mut().write_all(&line)?)
+        match self.stream.get_mut().write_all(&line) {
+            // It has hung up, and what it said before can still be read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => Ok(result?),
+        }
     }
 
     /// The next reply; `None` where the daemon hung up. A refusal is an error.

@@ -23,7 +23,7 @@ pub enum LockError {
     #[error("another Muzzle daemon is running (it holds {}); stop it first", .0.display())]
     Held(PathBuf),
     /// The folder or the file cannot be made.
-    #[error("cannot make {}", .path.display())]
+    #[error("cannot make {}{}", .path.display(), needs_root(.source))]
     Create {
         /// The folder or file.
         path: PathBuf,
@@ -31,6 +31,13 @@ pub enum LockError {
         #[source]
         source: io::Error,
     },
+}
+
+fn needs_root(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => " (Muzzle needs root)",
+        _ => "",
+    }
 }
 
 impl InstanceLock {

@@ -73,7 +73,8 @@ impl ControlSocket {
                 continue;
             };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                // Dropping the stream closes it; the client sees the end of it.
+                // It fits into an empty socket's buffer; who does not read it is gone anyway.
+                let _told = stream.try_write(&too_many());
                 continue;
             };
             let client = Client {
@@ -195,6 +196,15 @@ impl Client {
     fn told(&self, entry: &Entry) -> Body {
         Body::Record(Box::new(Record::new(entry, &self.packages.load())))
     }
+}
+
+/// The line for whoever finds every place taken.
+fn too_many() -> Vec<u8> {
+    let message = format!("{MAX_CLIENTS} clients are talking to the daemon already; end one");
+    let body = Body::Error(message);
+    let mut line = serde_json::to_vec(&Reply { v: VERSION, body }).unwrap_or_default();
+    line.push(b'\n');
+    line
 }
 
 fn stopping() -> Body {

@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::rules::Loaded;
 use crate::config::Config;
 use crate::firewall::{Capability, Feature, Iptables, Plan};
-use crate::queue::AnswerPath;
+use crate::queue;
 
 /// The tables of this machine and what Muzzle has put into them.
 pub(super) struct Filter {
@@ -21,6 +21,7 @@ impl Filter {
         let settings = &config.firewall;
         let iptables =
             Iptables::find(settings.iptables.as_deref())?.with_lock_wait(settings.lock_wait);
+        refuse_beside_another(&iptables)?;
         let capabilities = iptables.probe()?;
         let conflicts = iptables.mark_conflicts(settings.mark)?;
         anyhow::ensure!(
@@ -37,14 +38,10 @@ impl Filter {
         })
     }
 
-    /// How forged answers must travel here.
-    pub(super) fn answer_path(&self) -> AnswerPath {
+    /// Whether rules keep forged answers out of connection tracking.
+    pub(super) fn keeps_out_of_conntrack(&self) -> bool {
         let missing = |it: &Capability| it.feature == Feature::Notrack && !it.present;
-        if self.capabilities.iter().any(missing) {
-            AnswerPath::Rewrite
-        } else {
-            AnswerPath::Inject
-        }
+        !self.capabilities.iter().any(missing)
     }
 
     /// Puts the plan for `loaded` into force. On failure the plan that was in force stays so.
@@ -104,6 +101,24 @@ impl Filter {
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+/// A daemon with another control socket may be at work here. Its chains have the names of ours:
+/// what we did to them would leave it blind.
+///
+/// Chains that a killed daemon left are told by their queues: not all of them have a listener.
+fn refuse_beside_another(iptables: &Iptables) -> anyhow::Result<()> {
+    let listener = |number| Some((number, queue::occupancy(number)?.port));
+    let queues = iptables.queues_in_use()?;
+    let listeners: Option<Vec<(u16, u32)>> = queues.into_iter().map(listener).collect();
+    if let Some(&[(number, port), ..]) = listeners.as_deref() {
+        anyhow::bail!(
+            "another Muzzle daemon is at work here with another control socket: queue {number} \
+             of its rules belongs to netlink port {port}, most likely the process with that id; \
+             stop it first"
+        );
+    }
+    Ok(())
 }
 
 fn lacking(capability: &Capability) -> String {

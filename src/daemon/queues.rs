@@ -15,7 +15,7 @@ use crate::control::protocol::QueueStatus;
 use crate::inspect::Ruleset;
 use crate::queue::message::QueueParameters;
 use crate::queue::{
-    self, AnswerPath, Injector, QueueError, QueueHandle, QueueSocket, QueueWorker,
+    self, Conntrack, Injector, QueueError, QueueHandle, QueueSocket, QueueWorker,
     SocketDestroyer,
 };
 use crate::record::{Counters, EventSender};
@@ -33,7 +33,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub(super) struct Settings<'a> {
     pub(super) queue: &'a QueueSettings,
     pub(super) mark: u32,
-    pub(super) answer_path: AnswerPath,
+    /// Rules keep forged answers out of connection tracking.
+    pub(super) notrack: bool,
 }
 
 /// The running queue threads.
@@ -89,7 +90,7 @@ impl Queues {
                 rules: Arc::clone(rules),
                 injector: Injector::open(settings.mark).context("cannot open a raw socket")?,
                 destroyer: destroyer(&mut warnings),
-                answer_path: settings.answer_path,
+                conntrack: conntrack(settings.notrack, &mut warnings),
                 events: events.clone(),
                 counters: Arc::clone(&counters),
                 first_verdict: Arc::clone(first_verdict),
@@ -234,6 +235,21 @@ fn bind_pair(first: u16, settings: &QueueSettings) -> Result<Vec<QueueSocket>, Q
             )
         })
         .collect()
+}
+
+/// Only where rules cannot keep forged answers out.
+fn conntrack(notrack: bool, warnings: &mut Vec<String>) -> Option<Conntrack> {
+    if notrack {
+        return None;
+    }
+    let opened = Conntrack::open();
+    if let Err(error) = &opened {
+        warnings.push(format!(
+            "connection tracking cannot be worked on ({error}): after a blocked DNS query, a \
+             redirect of DNS in the nat table does not see the same socket's next one"
+        ));
+    }
+    opened.ok()
 }
 
 fn destroyer(warnings: &mut Vec<String>) -> Option<SocketDestroyer> {

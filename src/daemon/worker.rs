@@ -105,7 +105,7 @@ impl Start {
         let settings = queues::Settings {
             queue: &loaded.config.queue,
             mark: loaded.config.firewall.mark,
-            answer_path: filter.answer_path(),
+            notrack: filter.keeps_out_of_conntrack(),
         };
         let queues = Queues::start(&settings, &rules, &sender, &first_verdict)?;
         let socket = match in_force(&link, &queues, &mut filter, &loaded) {

@@ -257,6 +257,23 @@ impl Iptables {
         Ok(findings)
     }
 
+    /// The queues that chains of ours in the IPv4 raw table hand packets to: those of a daemon
+    /// that runs or was killed.
+    ///
+    /// # Errors
+    /// The table cannot be listed.
+    pub fn queues_in_use(&self) -> Result<Vec<u16>, Error> {
+        let (family, table) = (Family::V4, Table::Raw);
+        match self.list(family, table) {
+            Ok(text) => Ok(SavedTable::new(&text).queues()),
+            Err(source) => Err(Error::List {
+                family,
+                table,
+                source,
+            }),
+        }
+    }
+
     /// Removes every chain of ours and every jump to it, in both families, whatever release
     /// made it. What is not there is not missed. Goes on after an error.
     ///

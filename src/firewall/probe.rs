@@ -74,7 +74,9 @@ impl Feature {
             Self::U32 => {
                 "server names and HTTP hosts are not seen: only DNS and addresses decide"
             }
-            Self::Notrack => "forged DNS answers are sent by rewriting the query instead",
+            Self::Notrack => {
+                "forged DNS answers are deleted from connection tracking one by one"
+            }
             Self::MangleTable => {
                 "DNS answers are not seen: aliases (CNAME) are not uncovered, and addresses \
                  have no names"

@@ -92,6 +92,19 @@ impl<'a> SavedTable<'a> {
             .collect()
     }
 
+    /// The queues that our chains hand packets to, whatever release made them; each once.
+    pub fn queues(self) -> Vec<u16> {
+        let own = self.0.lines().filter(|line| is_own(line));
+        let number = |line: &str| {
+            let (_, after) = line.split_once("--queue-num ")?;
+            after.split_ascii_whitespace().next()?.parse().ok()
+        };
+        let mut numbers: Vec<u16> = own.filter_map(number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
     /// The rules of `chain` without their `-A CHAIN `.
     fn rules(self, chain: &str) -> Vec<&'a str> {
         let lines = self.0.lines().filter_map(|line| line.strip_prefix("-A "));

@@ -2,9 +2,13 @@
 //! a stream, cut anywhere.
 //!
 //! A blocked query is answered inside the stream, and the connection ends there: the segment that
-//! completed it is dropped, the answer is forged with a FIN, and what the client still sends on
-//! this flow is dropped too. Queries that waited behind it are asked again by the client on a new
-//! connection (RFC 7766 section 6.2.4).
+//! completed it is dropped and the answer is forged. With the next thing the client sends, its
+//! acknowledgment of the answer or its FIN, its socket is destroyed: the answer is there to be
+//! read by then, and the kernel itself resets the resolver, which would wait for minutes for the
+//! rest of the query otherwise (dnsmasq serves no more than 20 such clients). That is why the
+//! answer carries no FIN: a client that closes after one sends its last FIN, and no reset follows
+//! that. Queries that waited behind are asked again by the client on a new connection (RFC 7766
+//! section 6.2.4).
 
 use super::{Context, Inspection, Reading, Sighting, dns};
 use crate::act::segment::SegmentHeader;
@@ -29,16 +33,32 @@ pub(super) struct DnsStream {
     filled: usize,
     /// Bytes of a query already judged that are still to come.
     skip: usize,
-    refused: bool,
+    refused: Option<Refused>,
+}
+
+/// Where a stream has ended.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    /// The sequence number after the forged answer.
+    answer_end: u32,
+    /// The client's, after the segment that was refused.
+    query_end: u32,
 }
 
 /// What the queries in a run of bytes came to.
 enum Judged {
     /// Nothing is blocked: the sighting with the most to tell, and how far the look got.
     Pass(Option<Sighting>, Reading),
-    /// This one is. The packet that ends the stream with its answer has been written: this many
-    /// bytes, unless no answer is wanted.
-    Refused(Sighting, Option<usize>),
+    /// This one is. The packet with its answer has been written, unless no answer is wanted.
+    Refused(Sighting, Option<ForgedAnswer>),
+}
+
+/// A forged packet in the scratch buffer.
+struct ForgedAnswer {
+    /// Bytes of the packet.
+    length: usize,
+    /// Bytes of the stream in it.
+    body_bytes: u32,
 }
 
 /// A TCP segment to port 53.
@@ -51,11 +71,8 @@ pub(super) fn segment(
     let opening = segment.opens();
     if opening {
         streams.remove(&context.flow);
-    } else if streams
-        .get_mut(&context.flow)
-        .is_some_and(|stream| stream.refused)
-    {
-        return after_refusal(streams, context, segment, out);
+    } else if let Some(refused) = streams.get_mut(&context.flow).and_then(|it| it.refused) {
+        return after_refusal(streams, context, segment, refused, out);
     }
     let inspection = if segment.payload.is_empty() {
         Inspection::pass(Reading::Understood)
@@ -90,9 +107,18 @@ fn payload(
             sighting,
         },
         Judged::Refused(sighting, answer) => {
-            stream.refused = true;
+            let answer_bytes = answer.as_ref().map_or(0, |answer| answer.body_bytes);
+            stream.refused = Some(Refused {
+                answer_end: segment.acknowledgment.wrapping_add(answer_bytes),
+                query_end: segment.sequence_end(),
+            });
+            let flow = context.flow;
+            let act = answer.map_or(Act::Vanish, |answer| Act::Answer {
+                flow,
+                length: answer.length,
+            });
             Inspection {
-                act: answer_with(context, answer),
+                act,
                 reading: Reading::Understood,
                 sighting: Some(sighting),
             }
@@ -100,36 +126,34 @@ fn payload(
     }
 }
 
-/// The client still talks on a stream that has ended. Its FIN and its data are answered with a
-/// reset, so that it does not wait for acknowledgments that nobody sends. A reset of its own
-/// passes: it frees the server's end.
+/// The client still talks on a stream that has ended.
 fn after_refusal(
     streams: &mut FlowTable<DnsStream>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
+    refused: Refused,
     out: &mut [u8],
 ) -> Inspection {
     if segment.flags.contains(TcpFlags::RST) {
+        // The kernel's own, for the resolver.
         streams.remove(&context.flow);
         return Inspection::pass(Reading::Understood);
     }
-    let closing = segment.flags.contains(TcpFlags::FIN);
-    if closing {
-        streams.remove(&context.flow);
+    if context.ruleset.dns.answer == DnsRefusal::Drop {
+        return Inspection::act(Act::Vanish);
     }
-    let silent = context.ruleset.dns.answer == DnsRefusal::Drop;
-    let act = if silent || !closing && segment.payload.is_empty() {
-        Act::Vanish
-    } else {
-        answer_with(context, forge::reset_for(&context.flow, segment, out))
-    };
-    Inspection::act(act)
-}
-
-/// The forged packet of this length, or silence where none was written.
-fn answer_with(context: &Context<'_>, length: Option<usize>) -> Act {
-    let flow = context.flow;
-    length.map_or(Act::Vanish, |length| Act::Answer { flow, length })
+    let reaches = |number: u32, other: u32| number.wrapping_sub(other).cast_signed() >= 0;
+    let has_answer = reaches(segment.acknowledgment, refused.answer_end);
+    // It sends the query again: the answer did not get to it.
+    let repeats = !segment.payload.is_empty() && !reaches(segment.sequence, refused.query_end);
+    if has_answer || repeats || segment.flags.contains(TcpFlags::FIN) {
+        let reset_length = forge::reset_for(&context.flow, segment, out).unwrap_or(0);
+        return Inspection::act(Act::Sever {
+            flow: context.flow,
+            reset_length,
+        });
+    }
+    Inspection::act(Act::Vanish)
 }
 
 impl DnsStream {
@@ -139,7 +163,7 @@ impl DnsStream {
             partial: [0; PREFIX_BYTES + KEPT_BYTES],
             filled: 0,
             skip: 0,
-            refused: false,
+            refused: None,
         }
     }
 
@@ -193,7 +217,7 @@ impl DnsStream {
             };
             let sighting = dns::judge(context, &query);
             if let Some(blocked) = sighting.as_ref().filter(|it| it.outcome.refuses()) {
-                let answer = end_with_answer(context, segment, &query, out);
+                let answer = answer_in_stream(context, segment, &query, out);
                 return Judged::Refused(blocked.clone(), answer);
             }
             if told.as_ref().map(|it| it.outcome) < sighting.as_ref().map(|it| it.outcome) {
@@ -226,27 +250,38 @@ impl DnsStream {
     }
 }
 
-/// Writes the segment that answers `query` in the stream that `segment` belongs to and ends it.
-fn end_with_answer(
+/// Writes the segment that answers `query` in the stream that `segment` belongs to.
+fn answer_in_stream(
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     query: &Query<'_>,
     out: &mut [u8],
-) -> Option<usize> {
+) -> Option<ForgedAnswer> {
     let settings = &context.ruleset.dns;
     if settings.answer == DnsRefusal::Drop {
         return None;
     }
     if segment.opens() {
         // A client in SYN-SENT takes no data without a SYN (RFC 9293 section 3.10.7.3).
-        return forge::reset_for(&context.flow, segment, out);
+        let length = forge::reset_for(&context.flow, segment, out)?;
+        return Some(ForgedAnswer {
+            length,
+            body_bytes: 0,
+        });
     }
     let header = SegmentHeader {
         sequence: segment.acknowledgment,
         acknowledgment: segment.sequence_end(),
-        flags: TcpFlags::PSH.with(TcpFlags::ACK).with(TcpFlags::FIN),
+        flags: TcpFlags::PSH.with(TcpFlags::ACK),
     };
-    forge::tcp_reply(&context.flow, header, out, |body| {
-        dns_answer::write_framed(query, settings.answer, settings.ttl_secs(), body)
+    let mut body_bytes = 0;
+    let length = forge::tcp_reply(&context.flow, header, out, |body| {
+        body_bytes =
+            dns_answer::write_framed(query, settings.answer, settings.ttl_secs(), body)?;
+        Some(body_bytes)
+    })?;
+    Some(ForgedAnswer {
+        length,
+        body_bytes: u32::try_from(body_bytes).ok()?,
     })
 }

@@ -47,13 +47,11 @@ mod config {
 
 /// What the kernel is told to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict<'a> {
+pub enum Verdict {
     /// `NF_DROP`.
     Drop,
     /// `NF_ACCEPT`: the packet goes on at the next hook.
     Accept,
-    /// `NF_ACCEPT` with these bytes, an IP packet, in place of the packet's own.
-    Replace(&'a [u8]),
 }
 
 /// One message from the kernel.
@@ -122,23 +120,18 @@ pub fn nudge(number: u16) -> Request {
     Request::new(MSG_CONFIG, number, true)
 }
 
-/// The header of a verdict. [`Verdict::Replace`] is followed by its payload, which the caller
-/// sends in the same system call, so that it is not copied.
+/// A verdict.
 #[must_use]
-pub fn verdict(queue: u16, id: u32, verdict: Verdict<'_>) -> Request {
-    let (code, payload) = match verdict {
-        Verdict::Drop => (NF_DROP, None),
-        Verdict::Accept => (NF_ACCEPT, None),
-        Verdict::Replace(payload) => (NF_ACCEPT, Some(payload.len())),
+pub fn verdict(queue: u16, id: u32, verdict: Verdict) -> Request {
+    let code = match verdict {
+        Verdict::Drop => NF_DROP,
+        Verdict::Accept => NF_ACCEPT,
     };
     let mut request = Request::new(MSG_VERDICT, queue, false);
     let mut header = [0; 8];
     header[..4].copy_from_slice(&code.to_be_bytes());
     header[4..].copy_from_slice(&id.to_be_bytes());
     request.attribute(attribute::VERDICT_HDR, &header);
-    if let Some(length) = payload {
-        request.attribute_header(attribute::PAYLOAD, length);
-    }
     request
 }
 
@@ -180,20 +173,12 @@ impl Request {
     }
 
     fn attribute(&mut self, kind: u16, value: &[u8]) {
-        self.attribute_header(kind, value.len());
-        let end = self.len + value.len();
-        self.bytes[self.len..end].copy_from_slice(value);
-        self.close(end.next_multiple_of(4));
-    }
-
-    /// Writes the header of an attribute whose `length` value bytes follow outside of `bytes`.
-    fn attribute_header(&mut self, kind: u16, length: usize) {
-        let total = u16::try_from(4 + length).unwrap_or(u16::MAX);
+        let total = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+        let (start, end) = (self.len + 4, self.len + 4 + value.len());
         self.bytes[self.len..self.len + 2].copy_from_slice(&total.to_ne_bytes());
-        self.bytes[self.len + 2..self.len + 4].copy_from_slice(&kind.to_ne_bytes());
-        self.len += 4;
-        let message = u32::try_from(self.len + length).unwrap_or(u32::MAX);
-        self.bytes[..4].copy_from_slice(&message.to_ne_bytes());
+        self.bytes[self.len + 2..start].copy_from_slice(&kind.to_ne_bytes());
+        self.bytes[start..end].copy_from_slice(value);
+        self.close(end.next_multiple_of(4));
     }
 
     fn close(&mut self, end: usize) {
@@ -316,17 +301,6 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(messages(&bytes[..length]).count(), 0, "{length} bytes");
         }
-    }
-
-    #[test]
-    fn a_verdict_that_replaces_the_packet_announces_its_length() {
-        let request = verdict(7, 9, Verdict::Replace(&[0; 100]));
-        let bytes = request.as_bytes();
-        assert_eq!(
-            u32_ne(bytes, 0),
-            Some(u32::try_from(bytes.len() + 100).unwrap())
-        );
-        assert_eq!(u16_ne(bytes, 32), Some(104));
     }
 
     #[test]

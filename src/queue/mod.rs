@@ -1,15 +1,17 @@
 //! Steps 1 and 4 of a packet's way: out of the kernel's queues, and back with a verdict.
 
+pub mod conntrack;
 pub mod destroy;
 pub mod inject;
 pub mod message;
 pub mod socket;
 pub mod worker;
 
+pub use conntrack::Conntrack;
 pub use destroy::SocketDestroyer;
 pub use inject::Injector;
 pub use socket::{QueueError, QueueHandle, QueueSocket};
-pub use worker::{AnswerPath, QueueWorker};
+pub use worker::QueueWorker;
 
 /// Who holds a queue, and what the kernel says of it (one line of
 /// `/proc/net/netfilter/nfnetlink_queue`, written by net/netfilter/nfnetlink_queue.c `seq_show`).

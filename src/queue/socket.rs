@@ -183,18 +183,9 @@ impl QueueSocket {
     ///
     /// # Errors
     /// ENOENT where the kernel has let the packet go already (its interface went down).
-    pub fn verdict(&self, id: u32, verdict: Verdict<'_>) -> nix::Result<()> {
+    pub fn verdict(&self, id: u32, verdict: Verdict) -> nix::Result<()> {
         let request = message::verdict(self.parameters.number, id, verdict);
-        match verdict {
-            Verdict::Drop | Verdict::Accept => {
-                socket::send(self.fd.as_raw_fd(), request.as_bytes(), MsgFlags::empty())
-                    .map(drop)
-            }
-            Verdict::Replace(payload) => send(
-                self.fd.as_fd(),
-                &[IoSlice::new(request.as_bytes()), IoSlice::new(payload)],
-            ),
-        }
+        socket::send(self.fd.as_raw_fd(), request.as_bytes(), MsgFlags::empty()).map(drop)
     }
 
     /// A second descriptor of the same socket, for whoever must reach the queue from outside of

@@ -9,24 +9,15 @@ use nix::errno::Errno;
 
 use super::message::{self, Message, Packet, Verdict};
 use super::socket::DATAGRAM_BYTES;
-use super::{Injector, QueueSocket, SocketDestroyer};
+use super::{Conntrack, Injector, QueueSocket, SocketDestroyer};
 use crate::act::Act;
 use crate::clock::{self, Moment};
-use crate::decide::UnixSeconds;
+use crate::decide::{FlowKey, UnixSeconds};
 use crate::inspect::{Inspection, Inspector, Ruleset};
 use crate::record::{Counters, Event, EventSender, count};
 
 /// Room for the largest packet that is ever forged.
 const SCRATCH_BYTES: usize = 2048;
-
-/// How a forged answer to a UDP query reaches the app without disturbing conntrack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerPath {
-    /// Over a raw socket; the mark keeps it out of conntrack (`-j CT --notrack`).
-    Inject,
-    /// The kernel has no CT target: the query itself is rewritten into its answer.
-    Rewrite,
-}
 
 /// Everything one queue thread works with.
 #[derive(Debug)]
@@ -39,8 +30,8 @@ pub struct QueueWorker {
     pub injector: Injector,
     /// Ends connections; absent where the kernel cannot.
     pub destroyer: Option<SocketDestroyer>,
-    /// How UDP answers travel.
-    pub answer_path: AnswerPath,
+    /// Where the kernel has no CT target: takes forged answers out of connection tracking.
+    pub conntrack: Option<Conntrack>,
     /// Where sightings go.
     pub events: EventSender,
     /// When the first packet since the start was decided on.
@@ -108,19 +99,12 @@ impl QueueWorker {
             Act::Pass => self.verdict(packet, Verdict::Accept),
             Act::Vanish => self.verdict(packet, Verdict::Drop),
             Act::Answer { flow, length } => {
-                let forged = &scratch[..length];
-                if self.answer_path == AnswerPath::Rewrite && inspection.act.is_datagram() {
-                    self.verdict(packet, Verdict::Replace(forged));
-                    return;
-                }
+                // Before: an entry of the phone's own would stand in the answer's way.
+                self.forget(&flow);
                 // The answer goes first, so that the app has it by the time its packet is gone.
-                if self
-                    .injector
-                    .send(forged, &flow, packet.out_interface)
-                    .is_err()
-                {
-                    count(&self.counters.inject_failed);
-                }
+                self.inject(&scratch[..length], &flow, packet);
+                // After: the app's next query waits in this queue until that is done.
+                self.forget(&flow);
                 self.verdict(packet, Verdict::Drop);
             }
             Act::Sever { flow, reset_length } => {
@@ -133,20 +117,29 @@ impl QueueWorker {
                     return;
                 }
                 count(&self.counters.destroy_failed);
-                let reset = &scratch[..reset_length];
-                if reset.is_empty()
-                    || self
-                        .injector
-                        .send(reset, &flow, packet.out_interface)
-                        .is_err()
-                {
-                    count(&self.counters.inject_failed);
+                if reset_length > 0 {
+                    self.inject(&scratch[..reset_length], &flow, packet);
                 }
             }
         }
     }
 
-    fn verdict(&self, packet: &Packet<'_>, verdict: Verdict<'_>) {
+    fn inject(&self, forged: &[u8], flow: &FlowKey, packet: &Packet<'_>) {
+        let sent = self.injector.send(forged, flow, packet.out_interface);
+        if sent.is_err() {
+            count(&self.counters.inject_failed);
+        }
+    }
+
+    fn forget(&self, flow: &FlowKey) {
+        if let Some(conntrack) = &self.conntrack
+            && conntrack.forget(flow).is_err()
+        {
+            count(&self.counters.forget_failed);
+        }
+    }
+
+    fn verdict(&self, packet: &Packet<'_>, verdict: Verdict) {
         if self.queue.verdict(packet.id, verdict).is_err() {
             count(&self.counters.verdict_failed);
         }

@@ -48,6 +48,8 @@ counters! {
     destroy_failed,
     /// Forged packets that could not be sent.
     inject_failed,
+    /// Forged answers that may still be in connection tracking.
+    forget_failed,
     /// Verdicts that the kernel did not take (the packet was gone already).
     verdict_failed,
     /// Sightings that were not recorded because the recorder was behind.

@@ -217,6 +217,11 @@ impl Lab {
         Finished::of(line, words(&self.phone, line))
     }
 
+    /// The same in the internet.
+    pub(crate) fn internet(&self, line: &str) -> Finished {
+        Finished::of(line, words(&self.internet, line))
+    }
+
     /// The same with a shell's script, for blanks in words, pipes and the like.
     pub(crate) fn phone_script(&self, script: &str) -> Finished {
         let mut command = words(&self.phone, "sh -c");
@@ -292,14 +297,14 @@ impl Lab {
         let line = format!(
             "{program} -w 5 -t raw -A PREROUTING -i inet0 {rule} -m comment --comment {name}"
         );
-        Finished::of(&line, words(&self.internet, &line)).ok();
+        self.internet(&line).ok();
     }
 
     /// The packets counted under `name`.
     pub(crate) fn arrived(&self, family: Family, name: &str) -> u64 {
         let program = addresses(family).iptables;
         let line = format!("{program} -w 5 -t raw -nvxL PREROUTING");
-        let text = Finished::of(&line, words(&self.internet, &line)).ok();
+        let text = self.internet(&line).ok();
         let comment = format!("/* {name} */");
         let line = text
             .lines()

@@ -175,10 +175,12 @@ impl TcpAsker {
         self.0.write_all(bytes).expect("the connection stands");
     }
 
-    /// Each piece as a segment of its own.
+    /// Each piece as a segment of its own, as far as the other end lets it.
     pub(crate) fn send_pieces<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) {
         for piece in pieces {
-            self.send(piece);
+            if self.0.write_all(piece).is_err() {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
     }

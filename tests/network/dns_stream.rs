@@ -2,12 +2,13 @@
 //! which ends there; a new connection works.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use muzzle::firewall::Family;
 
 use crate::clients::{A, TcpAsker, framed, query, told};
-use crate::lab::{Lab, addresses};
+use crate::lab::{Lab, addresses, wait_for};
 use crate::running::{BLOCKED, Door, start};
 
 const FREE: &str = "free.example";
@@ -62,6 +63,16 @@ fn a_query_may_be_cut_anywhere() {
     }
     door.assert_nothing_forged_left();
     assert!(!lab.was_asked_for(BLOCKED) && lab.was_asked_for(FREE));
+    // Nobody is left to wait for the rest of a query.
+    wait_for(
+        "the resolver's last connection to end",
+        Duration::from_secs(3),
+        || {
+            lab.internet("ss -Htn state established sport = :53")
+                .ok()
+                .is_empty()
+        },
+    );
 }
 
 /// How queries in a row are sent.

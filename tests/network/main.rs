@@ -6,12 +6,19 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod apps;
 mod clients;
+mod connections;
+mod control;
 mod dns;
 mod dns_stream;
 mod firewall;
 mod firewall_trouble;
+mod garbage;
+mod lifecycle;
+mod load;
 mod prefilter;
 mod redirected;
 mod resolvers;
 mod running;
+mod trouble;

@@ -1,0 +1,208 @@
+//! TCP connections: refused by the name in a ClientHello or a request, or by address. The app
+//! learns of it at once, and the server gets not one byte of what was sent.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use muzzle::decide::Outcome;
+use muzzle::firewall::Family;
+
+use crate::clients::{AT_ONCE, NamePlace, TcpAsker, client_hello, is_timeout};
+use crate::lab::{APP_UID, End, Lab, addresses, wait_for};
+use crate::running::{BLOCKED, Door, queue, records, start};
+
+/// The exit codes that say "no answer in time": of `timeout`, and of curl.
+const TIMED_OUT: [Option<i32>; 2] = [Some(124), Some(28)];
+
+fn in_url(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// Rules that block the addresses of the sink.
+fn address_rules() -> String {
+    let rule = |family| {
+        let sink = addresses(family).sink;
+        format!("[[rule]]\naddress = \"{sink}\"\naction = \"block\"\n")
+    };
+    Family::BOTH.map(rule).concat()
+}
+
+/// curl as an app, to `name` at `address`.
+fn curl(lab: &Lab, url: &str, port: u16, address: IpAddr) -> crate::lab::Finished {
+    let name = url.split('/').nth(2).expect("a URL");
+    let to = in_url(address);
+    lab.phone_as(
+        APP_UID,
+        &format!(
+            "timeout 4 curl --insecure --silent --show-error --output /dev/null \
+             --max-time 3 --resolve {name}:{port}:{to} {url}"
+        ),
+    )
+}
+
+#[test]
+fn real_clients_fail_at_once_and_the_server_gets_nothing() {
+    let mut lab = Lab::new();
+    lab.start_https(&[]);
+    let daemon = start(&lab, "");
+    let door = Door::watch(&lab);
+    for family in Family::BOTH {
+        let (sink, web) = (addresses(family).sink, addresses(family).web);
+        let blocked = format!("track.{BLOCKED}");
+        for (scheme, port) in [("https", 443), ("http", 80)] {
+            let case = format!("{family} {scheme}");
+            let failed = curl(&lab, &format!("{scheme}://{blocked}/"), port, sink);
+            assert_ne!(failed.code, Some(0), "{case}");
+            assert!(!TIMED_OUT.contains(&failed.code), "{case}: {failed:?}");
+            // The same server under another name.
+            curl(&lab, &format!("{scheme}://free.example/"), port, web).ok();
+        }
+        let to = SocketAddr::new(sink, 443);
+        for version in ["-tls1_2", "-tls1_3"] {
+            let line = format!("s_client -connect {to} -servername {blocked} {version}");
+            let failed = lab.phone_as(APP_UID, &format!("timeout 3 openssl {line}"));
+            assert_eq!(failed.code, Some(1), "{family} {version}: {failed:?}");
+        }
+        for (port, count) in [(443, 3), (80, 1)] {
+            let to = SocketAddr::new(sink, port);
+            // The kernel itself tells the server.
+            wait_for("the server to be told", Duration::from_secs(3), || {
+                let connections = lab.server.connections(to);
+                let over = connections.iter().filter(|it| it.end == End::Reset);
+                over.count() == count
+            });
+            assert_eq!(lab.server.received(to), 0, "{family} {port}");
+        }
+    }
+    door.assert_nothing_forged_left();
+    let counters = queue(&lab, &daemon, "connections").counters;
+    assert_eq!((counters.severed, counters.destroy_failed), (8, 0));
+}
+
+#[test]
+fn an_address_rule_refuses_the_first_packet() {
+    let lab = Lab::bare();
+    let _daemon = start(&lab, &address_rules());
+    for family in Family::BOTH {
+        lab.count_arriving(family, "tcp", "-p tcp");
+        let blocked = SocketAddr::new(addresses(family).sink, 8080);
+        let connected = lab
+            .phone
+            .within(|| TcpStream::connect_timeout(&blocked, AT_ONCE));
+        let error = connected.expect_err("it is blocked");
+        assert!(!is_timeout(&error), "{family}: {error}");
+        assert_eq!(lab.arrived(family, "tcp"), 0, "{family}");
+        assert!(lab.server.connections(blocked).is_empty(), "{family}");
+        let _free = TcpAsker::new(&lab, SocketAddr::new(addresses(family).web, 8080));
+    }
+}
+
+#[test]
+fn a_dropped_connection_is_silent() {
+    let lab = Lab::bare();
+    let text = format!("[connections]\nrefuse = \"drop\"\n{}", address_rules());
+    let _daemon = start(
+        &lab,
+        &text
+            .replace(".8\"", ".8\"\nport = 8080")
+            .replace("::8\"", "::8\"\nport = 8080"),
+    );
+    let mut waiting = Vec::new();
+    for family in Family::BOTH {
+        let sink = addresses(family).sink;
+        for (port, payload) in [
+            (443, client_hello(BLOCKED, NamePlace::First)),
+            (
+                80,
+                format!("GET / HTTP/1.1\r\nHost: {BLOCKED}\r\n\r\n").into_bytes(),
+            ),
+        ] {
+            let mut asker = TcpAsker::new(&lab, SocketAddr::new(sink, port));
+            asker.send(&payload);
+            waiting.push((family, port, asker));
+        }
+        let blocked = SocketAddr::new(sink, 8080);
+        let connected = lab
+            .phone
+            .within(|| TcpStream::connect_timeout(&blocked, AT_ONCE));
+        assert!(
+            is_timeout(&connected.expect_err("it is blocked")),
+            "{family}"
+        );
+        assert!(lab.server.connections(blocked).is_empty(), "{family}");
+    }
+    // By now everything was sent again several times.
+    for (family, port, mut asker) in waiting {
+        assert!(!asker.is_over(), "{family} {port}: nothing comes at all");
+        let sink = SocketAddr::new(addresses(family).sink, port);
+        assert_eq!(lab.server.received(sink), 0, "{family} {port}");
+        let ends = lab.server.connections(sink).into_iter().map(|it| it.end);
+        assert_eq!(ends.collect::<Vec<_>>(), [End::Open], "{family} {port}");
+    }
+}
+
+#[test]
+fn a_hello_of_two_segments_is_refused() {
+    let lab = Lab::bare();
+    let daemon = start(&lab, "");
+    // Whether the kernel hands it over as one packet, and where the name may stand then.
+    let cases = [
+        (true, NamePlace::First),
+        (true, NamePlace::Last),
+        (false, NamePlace::First),
+    ];
+    let mut refused = 0;
+    for (offload, place) in cases {
+        let segments = if offload { 65_535 } else { 1 };
+        lab.phone
+            .ip(&format!("link set wlan0 gso_max_segs {segments}"));
+        for family in Family::BOTH {
+            let case = format!("{family}, offload {offload}, name {place:?}");
+            let sink = SocketAddr::new(addresses(family).sink, 443);
+            let before = lab.server.received(sink);
+            let hello = client_hello(BLOCKED, place);
+            assert!(hello.len() > 1500, "more than one segment");
+            let mut asker = TcpAsker::new(&lab, sink);
+            asker.send_pieces([&hello[..]]);
+            assert!(asker.is_over(), "{case}");
+            refused += 1;
+            wait_for("the server to be told", Duration::from_secs(3), || {
+                let connections = lab.server.connections(sink);
+                connections.last().is_some_and(|it| it.end == End::Reset)
+            });
+            assert_eq!(lab.server.received(sink), before, "{case}");
+            // Told of once, however often the kernel sent it.
+            let told = || records(&lab, &daemon).into_iter();
+            let blocked = || told().filter(|it| it.outcome == Outcome::Blocked).count();
+            wait_for("a record", Duration::from_secs(3), || blocked() >= refused);
+            assert_eq!(blocked(), refused, "{case}");
+            // The same hello with another name comes through whole.
+            let hello = client_hello("free.example", place);
+            let mut asker = TcpAsker::new(&lab, sink);
+            asker.send(&hello);
+            lab.server.wait_received(sink, before + hello.len());
+        }
+    }
+}
+
+/// Data on a connection that passed is nobody's business any more.
+#[test]
+fn what_follows_an_allowed_hello_is_not_looked_at() {
+    let lab = Lab::bare();
+    let daemon = start(&lab, "");
+    for family in Family::BOTH {
+        let sink = SocketAddr::new(addresses(family).sink, 443);
+        let hello = client_hello("free.example", NamePlace::First);
+        let data = vec![0x17; 300_000];
+        let mut asker = TcpAsker::new(&lab, sink);
+        asker.send(&hello);
+        lab.server.wait_received(sink, hello.len());
+        asker.send(&data);
+        lab.server.wait_received(sink, hello.len() + data.len());
+    }
+    // A SYN and a hello for each.
+    assert_eq!(queue(&lab, &daemon, "connections").counters.packets, 4);
+}

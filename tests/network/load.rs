@@ -1,0 +1,124 @@
+//! More than the daemon is quick enough for: nothing that is allowed is lost.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use muzzle::firewall::Family;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::clients::{A, UdpAsker, query};
+use crate::lab::{Lab, addresses};
+use crate::running::{queue, start};
+
+/// Long enough for whatever is on its way.
+const QUIET: Duration = Duration::from_millis(500);
+/// Room for all queries of a burst.
+const BUFFER_BYTES: usize = 16 << 20;
+
+/// Answers every datagram at `address` while `work` runs. dnsmasq's own buffer holds some 300
+/// queries: what it lost would be laid at Muzzle's door.
+fn with_resolver<T>(lab: &Lab, address: SocketAddr, work: impl FnOnce() -> T) -> T {
+    let bind = || UdpSocket::bind(address).expect("nobody else listens");
+    let socket = lab.internet.within(bind);
+    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).expect("root may");
+    let tick = Some(Duration::from_millis(50));
+    socket.set_read_timeout(tick).expect("above 0");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut message = [0; 512];
+            while !over.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = socket.recv_from(&mut message) {
+                    message[2] |= 0x80;
+                    // A client that is gone is no concern of a resolver's.
+                    let _ = socket.send_to(&message[..length], from);
+                }
+            }
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+#[test]
+fn a_burst_of_queries_is_answered_whole() {
+    const SOCKETS: usize = 200;
+    const QUERIES: u16 = 10;
+    let lab = Lab::bare();
+    let daemon = start(&lab, "");
+    let mut seen = 0;
+    for family in Family::BOTH {
+        let resolver = SocketAddr::new(addresses(family).sink, 53);
+        let askers: Vec<_> = (0..SOCKETS)
+            .map(|_| UdpAsker::new(&lab, resolver.ip()))
+            .collect();
+        let answered: usize = with_resolver(&lab, resolver, || {
+            for id in 0..QUERIES {
+                let query = query(id, "free.example", A);
+                askers.iter().for_each(|asker| asker.send(&query));
+            }
+            let mut answers = askers.iter().map(|asker| {
+                let answers = (0..QUERIES).map_while(|_| asker.receive());
+                answers.count()
+            });
+            answers.by_ref().sum()
+        });
+        assert_eq!(answered, SOCKETS * usize::from(QUERIES), "{family}");
+        // Each was either looked at or, where the queue was full, let pass.
+        let dns = queue(&lab, &daemon, "dns");
+        seen += u64::try_from(answered).expect("a small number");
+        assert_eq!(dns.counters.passed + dns.passed_unseen, seen, "{family}");
+    }
+}
+
+#[test]
+fn a_stalled_daemon_holds_up_no_more_than_its_queue() {
+    const LENGTH: u16 = 16;
+    const BEYOND: u16 = 20;
+    let lab = Lab::new();
+    for family in Family::BOTH {
+        let daemon = start(&lab, &format!("[queue]\nlength = {LENGTH}"));
+        let asker = UdpAsker::new(&lab, addresses(family).dns);
+        asker.wait_at_most(QUIET);
+        let answers = || -> Vec<u16> {
+            let id = |bytes: Vec<u8>| u16::from_be_bytes([bytes[0], bytes[1]]);
+            let mut ids: Vec<_> = std::iter::from_fn(|| asker.receive().map(id)).collect();
+            ids.sort_unstable();
+            ids
+        };
+        daemon.signal(Signal::SIGSTOP);
+        for id in 0..LENGTH + BEYOND {
+            asker.send(&query(id, "free.example", A));
+        }
+        let expected: Vec<_> = (LENGTH..LENGTH + BEYOND).collect();
+        assert_eq!(
+            answers(),
+            expected,
+            "{family}: what is beyond the queue passes"
+        );
+        daemon.signal(Signal::SIGCONT);
+        let expected: Vec<_> = (0..LENGTH).collect();
+        assert_eq!(
+            answers(),
+            expected,
+            "{family}: what was held is answered later"
+        );
+        assert_eq!(
+            queue(&lab, &daemon, "dns").passed_unseen,
+            u64::from(BEYOND),
+            "{family}"
+        );
+
+        daemon.signal(Signal::SIGSTOP);
+        for id in 0..LENGTH {
+            asker.send(&query(id, "free.example", A));
+        }
+        assert_eq!(answers(), [0; 0], "{family}: all of it waits");
+        daemon.end_by(Signal::SIGKILL);
+        asker.send(&query(77, "free.example", A));
+        assert_eq!(answers(), [77], "{family}: what comes after its end passes");
+    }
+}
