@@ -228,7 +228,7 @@ fn the_way_of_every_packet() {
     });
     assert_eq!(
         acts,
-        [9 * 2000, 0, 3 * 2000, 4 * 2000],
+        [9 * 2000, 2000, 2 * 2000, 4 * 2000],
         "not the mix that was meant"
     );
     assert_eq!(count, 0);
