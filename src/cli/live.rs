@@ -35,6 +35,6 @@ impl SocketArgs {
     /// As [`Self::call`], or the daemon refused or hung up.
     pub fn ask(&self, config: Option<&Path>, call: Call) -> anyhow::Result<Body> {
         let reply = self.call(config, call)?.reply()?;
-        Ok(reply.ok_or_else(|| ClientError::HungUp)?)
+        Ok(reply.ok_or(ClientError::HungUp)?)
     }
 }

@@ -7,6 +7,7 @@ mod filter;
 mod logging;
 mod queues;
 mod rules;
+mod unseen;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::record::{self, Log};
 use filter::Filter;
 use queues::Queues;
 use rules::Loaded;
+use unseen::Unseen;
 
 /// Events between the queue threads and the recorder.
 const EVENT_CAPACITY: usize = 1024;
@@ -52,6 +54,7 @@ struct Daemon {
     log: Arc<Log>,
     filter: Filter,
     queues: Queues,
+    unseen: Unseen,
     since_unix_millis: u64,
 }
 
@@ -114,6 +117,7 @@ impl Daemon {
             log,
             filter,
             queues,
+            unseen: Unseen::default(),
             since_unix_millis: clock::unix_millis(),
         };
         daemon.serve(signals, socket).await
@@ -180,9 +184,14 @@ impl Daemon {
                 "{keys} changed: restart the daemon for that; {kept}"
             ));
         }
-        self.filter
+        let unseen = self.unseen.count(&self.filter, &self.queues);
+        let applied = self
+            .filter
             .apply(&loaded, self.queues.numbers())
             .map_err(|error| format!("{error:#}\n{kept}"))?;
+        if applied {
+            self.unseen.start_over(unseen, &self.queues);
+        }
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
@@ -205,7 +214,9 @@ impl Daemon {
             endpoints: self.loaded.endpoints,
             rules: config.rules.len(),
             packages: self.loaded.packages.len(),
-            queues: self.queues.status(),
+            queues: self
+                .queues
+                .status(self.unseen.count(&self.filter, &self.queues)),
             warnings: self.warnings(),
         }
     }
