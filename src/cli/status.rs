@@ -69,15 +69,17 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "packages    {}", status.packages)?;
     for queue in &status.queues {
         let counters = &queue.counters;
+        let unseen = queue
+            .passed_unseen
+            .map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
         writeln!(
             out,
-            "{:<11} queue {}: {} packets seen, {} passed, {} refused, {} passed unseen",
+            "{:<11} queue {}: {} packets seen, {} passed, {} refused, {unseen} passed unseen",
             queue.purpose,
             queue.number,
             counters.packets,
             counters.passed,
             counters.dropped + counters.answered + counters.severed,
-            queue.passed_unseen,
         )?;
     }
     for warning in &status.warnings {

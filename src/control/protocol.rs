@@ -103,8 +103,10 @@ pub struct QueueStatus {
     pub purpose: String,
     /// Queue number.
     pub number: u16,
-    /// Packets the kernel let pass unseen, because the queue or its buffer was full.
-    pub passed_unseen: u64,
+    /// Packets the kernel let pass unseen, because the queue or its buffer was full; absent
+    /// where the rules' counters cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub passed_unseen: Option<u64>,
     /// What became of the packets that were seen.
     pub counters: CounterValues,
 }

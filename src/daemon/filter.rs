@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use super::queues::QUEUES;
 use super::rules::Loaded;
 use crate::config::Config;
 use crate::firewall::{Capability, Feature, Iptables, Plan};
@@ -44,8 +45,13 @@ impl Filter {
         !self.capabilities.iter().any(missing)
     }
 
-    /// Puts the plan for `loaded` into force. On failure the plan that was in force stays so.
-    pub(super) fn apply(&mut self, loaded: &Loaded, queues: [u16; 2]) -> anyhow::Result<()> {
+    /// Puts the plan for `loaded` into force; says whether that changed anything. On failure the
+    /// plan that was in force stays so.
+    pub(super) fn apply(
+        &mut self,
+        loaded: &Loaded,
+        queues: [u16; QUEUES],
+    ) -> anyhow::Result<bool> {
         let [dns_queue, connection_queue] = queues;
         let plan = Plan {
             mark: loaded.config.firewall.mark,
@@ -61,7 +67,7 @@ impl Filter {
         };
         let plan = plan.fitted(&self.capabilities)?;
         if self.in_force.as_ref() == Some(&plan) {
-            return Ok(());
+            return Ok(false);
         }
         match self.iptables.apply(&plan) {
             Ok(applied) => {
@@ -73,7 +79,7 @@ impl Filter {
                 let warnings = applied.warnings.iter().map(ToString::to_string);
                 self.warnings = warnings.chain(missing).collect();
                 self.in_force = Some(plan);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 if let Some(plan) = &self.in_force {
@@ -96,6 +102,16 @@ impl Filter {
                 log::error!("{:#}", anyhow::Error::new(error));
             }
         }
+    }
+
+    /// How many packets the rules in force have sent to each queue; `None` where that cannot be
+    /// read, or nothing is in force.
+    pub(super) fn sent_to(&self, queues: [u16; QUEUES]) -> Option<[u64; QUEUES]> {
+        let sent = self.iptables.sent_to(self.in_force.as_ref()?, queues);
+        if let Err(error) = &sent {
+            log::warn!("packets that passed unseen cannot be counted: {error}");
+        }
+        sent.ok()
     }
 
     pub(super) fn warnings(&self) -> &[String] {

@@ -15,6 +15,7 @@ mod restarts;
 mod rules;
 mod stall;
 mod supervisor;
+mod unseen;
 mod worker;
 
 use std::path::PathBuf;

@@ -20,10 +20,12 @@ use crate::queue::{
 };
 use crate::record::{Counters, EventSender};
 
-const PURPOSES: [&str; 2] = ["dns", "connections"];
+/// How many queues there are.
+pub(super) const QUEUES: usize = 2;
+const PURPOSES: [&str; QUEUES] = ["dns", "connections"];
 /// Bytes of each packet copied to user space: a DNS message over TCP may fill a segment, and
 /// with GSO a segment may be 64 KiB; of a connection only the hello or the request's head counts.
-const COPY_RANGES: [u32; 2] = [0xffff, 4096];
+const COPY_RANGES: [u32; QUEUES] = [0xffff, 4096];
 /// How many pairs of numbers are tried beyond the configured one.
 const OTHER_PAIRS: u16 = 16;
 /// How long a stop waits for packets that were queued before the jumps went.
@@ -127,8 +129,17 @@ impl Queues {
     }
 
     /// The queues' numbers: DNS, connections.
-    pub(super) fn numbers(&self) -> [u16; 2] {
-        [self.threads[0].number, self.threads[1].number]
+    pub(super) fn numbers(&self) -> [u16; QUEUES] {
+        [0, 1].map(|queue: usize| self.threads[queue].number)
+    }
+
+    /// How many packets have come out of each queue, or wait in it.
+    pub(super) fn seen(&self) -> [u64; QUEUES] {
+        [0, 1].map(|queue: usize| {
+            let it = &self.threads[queue];
+            let waiting = queue::occupancy(it.number).map_or(0, |queue| queue.waiting);
+            it.counters.values().packets + u64::from(waiting)
+        })
     }
 
     /// A duplicate of each queue's socket.
@@ -175,19 +186,14 @@ impl Queues {
         }
     }
 
-    pub(super) fn status(&self) -> Vec<QueueStatus> {
-        let status = |it: &QueueThread| {
-            let unseen = queue::occupancy(it.number).map_or(0, |queue| {
-                u64::from(queue.queue_dropped) + u64::from(queue.user_dropped)
-            });
-            QueueStatus {
-                purpose: it.purpose.to_owned(),
-                number: it.number,
-                passed_unseen: unseen,
-                counters: it.counters.values(),
-            }
+    pub(super) fn status(&self, unseen: Option<[u64; QUEUES]>) -> Vec<QueueStatus> {
+        let status = |(queue, it): (usize, &QueueThread)| QueueStatus {
+            purpose: it.purpose.to_owned(),
+            number: it.number,
+            passed_unseen: unseen.map(|unseen| unseen[queue]),
+            counters: it.counters.values(),
         };
-        self.threads.iter().map(status).collect()
+        self.threads.iter().enumerate().map(status).collect()
     }
 }
 

@@ -14,6 +14,7 @@ use super::filter::Filter;
 use super::link::Link;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
+use super::unseen::Unseen;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
@@ -63,6 +64,7 @@ struct Worker {
     log: Arc<Log>,
     filter: Filter,
     queues: Queues,
+    unseen: Unseen,
     restarts: u32,
     since_unix_millis: u64,
     first_verdict: Arc<OnceLock<Moment>>,
@@ -125,6 +127,7 @@ impl Start {
             log,
             filter,
             queues,
+            unseen: Unseen::default(),
             restarts,
             since_unix_millis: clock::unix_millis(),
             first_verdict,
@@ -228,9 +231,14 @@ impl Worker {
                 "{keys} changed: restart the daemon for that; {kept}"
             ));
         }
-        self.filter
+        let unseen = self.unseen.count(&self.filter, &self.queues);
+        let applied = self
+            .filter
             .apply(&loaded, self.queues.numbers())
             .map_err(|error| format!("{error:#}\n{kept}"))?;
+        if applied {
+            self.unseen.start_over(unseen, &self.queues);
+        }
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
@@ -255,7 +263,9 @@ impl Worker {
             endpoints: self.loaded.endpoints,
             rules: config.rules.len(),
             packages: self.loaded.packages.len(),
-            queues: self.queues.status(),
+            queues: self
+                .queues
+                .status(self.unseen.count(&self.filter, &self.queues)),
             warnings: self.warnings(),
         }
     }

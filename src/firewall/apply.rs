@@ -8,7 +8,7 @@ use std::error::Error as _;
 
 use super::iptables::{CommandError, Iptables};
 use super::plan::{Family, Plan, Table, WantedChain, deletion};
-use super::saved::{Defect, SavedTable, mark_conflicts};
+use super::saved::{Defect, SavedTable, mark_conflicts, sent_to_queue};
 
 /// Which step failed. The command line and what it said are in the cause.
 #[derive(Debug, thiserror::Error)]
@@ -272,6 +272,30 @@ impl Iptables {
                 source,
             }),
         }
+    }
+
+    /// How many packets the rules in force have sent to each of these queues, in the families
+    /// of `plan`.
+    ///
+    /// # Errors
+    /// The rules cannot be saved.
+    pub fn sent_to<const N: usize>(
+        &self,
+        plan: &Plan,
+        queues: [u16; N],
+    ) -> Result<[u64; N], Error> {
+        let mut sent = [0; N];
+        for &family in plan.families() {
+            let text = match self.save_counters(family, Table::Raw) {
+                Ok(text) => text,
+                Err(error) if family == Family::V6 && means_no_ipv6(&error) => continue,
+                Err(source) => return Err(Error::Save { family, source }),
+            };
+            for (sent, number) in sent.iter_mut().zip(queues) {
+                *sent += sent_to_queue(&text, number);
+            }
+        }
+        Ok(sent)
     }
 
     /// Removes every chain of ours and every jump to it, in both families, whatever release

@@ -173,6 +173,16 @@ impl Iptables {
         self.run(&sibling(self.program(family), "-save"), [], "")
     }
 
+    /// `iptables-save -c -t TABLE`: one table with the counters of its rules. Takes no lock.
+    pub(super) fn save_counters(
+        &self,
+        family: Family,
+        table: Table,
+    ) -> Result<String, CommandError> {
+        let program = sibling(self.program(family), "-save");
+        self.run(&program, ["-c", "-t", table.name()], "")
+    }
+
     /// `ip rule`: which marks lead to which routes.
     pub(super) fn routing_rules(&self, family: Family) -> Result<String, CommandError> {
         let flag = if family == Family::V4 { "-4" } else { "-6" };

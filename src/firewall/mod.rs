@@ -18,4 +18,4 @@ pub use apply::{Applied, Error, Warning};
 pub use iptables::{CommandError, Iptables, NotFound};
 pub use plan::{DEFAULT_MARK, Family, Plan, Table, WantedChain};
 pub use probe::{Capability, Feature};
-pub use saved::{Defect, mark_conflicts};
+pub use saved::{Defect, mark_conflicts, sent_to_queue};

@@ -180,6 +180,19 @@ fn leads_to(line: &str) -> Option<&str> {
         .filter(|target| target.starts_with(CHAIN_PREFIX))
 }
 
+/// How many packets the rules of ours have sent to queue `number`, from the text of
+/// `iptables-save -c`.
+pub fn sent_to_queue(saved: &str, number: u16) -> u64 {
+    let target = format!("-j NFQUEUE --queue-num {number} --queue-bypass");
+    let packets = |line: &str| {
+        let (counters, rule) = line.strip_prefix('[')?.split_once("] ")?;
+        let ours = is_own(rule) && rule.trim_end().ends_with(&target);
+        let (packets, _bytes) = counters.split_once(':')?;
+        ours.then(|| packets.parse::<u64>().ok())?
+    };
+    saved.lines().filter_map(packets).sum()
+}
+
 /// The rules of others that use a bit of `mark`, from the text of `iptables-save` or `ip rule`.
 ///
 /// A rule uses a bit when its value has it, or when its mask picks it out. A wide mask whose

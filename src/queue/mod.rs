@@ -21,9 +21,9 @@ pub struct Occupancy {
     pub port: u32,
     /// Packets that wait for a verdict now.
     pub waiting: u32,
-    /// Packets not queued because the queue was full; with fail-open they passed.
+    /// Packets dropped because the queue was full; with fail-open they pass and are not counted.
     pub queue_dropped: u32,
-    /// Packets not queued because the receive buffer was full; with fail-open they passed.
+    /// Packets dropped because the receive buffer was full; with fail-open as above.
     pub user_dropped: u32,
     /// Id of the newest packet: how many were queued since the queue was bound.
     pub sequence: u32,

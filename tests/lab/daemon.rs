@@ -70,6 +70,27 @@ impl Daemon {
         kill(self.pid(), signal).expect("the daemon can be signalled");
     }
 
+    /// Stops all of its threads where they are, until [`Self::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        wait_for("every thread to stop", STOP_LIMIT, || {
+            let tasks = std::fs::read_dir(&tasks).expect("it lives");
+            let stat = |task: std::io::Result<std::fs::DirEntry>| {
+                std::fs::read_to_string(task.ok()?.path().join("stat")).ok()
+            };
+            // proc_pid_stat(5): the state stands after the name in its brackets.
+            tasks
+                .map(stat)
+                .all(|stat| stat.is_some_and(|stat| stat.contains(") T ")))
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
     /// All it has written to its standard output and error.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -122,10 +122,13 @@ impl UdpAsker {
     /// The next datagram, if one comes in time.
     pub(crate) fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = [0; 4096];
-        match self.0.recv(&mut buffer) {
-            Ok(length) => Some(buffer[..length].to_vec()),
-            Err(error) if is_timeout(&error) => None,
-            Err(error) => panic!("a resolver's client got {error}"),
+        loop {
+            match self.0.recv(&mut buffer) {
+                Ok(length) => return Some(buffer[..length].to_vec()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => return None,
+                Err(error) => panic!("a resolver's client got {error}"),
+            }
         }
     }
 

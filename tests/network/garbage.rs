@@ -44,7 +44,7 @@ impl Garbage {
         let mut bytes = bytes.to_vec();
         let length = u64::try_from(bytes.len()).expect("a packet");
         let at = usize::try_from(self.next() % length).expect("below the length");
-        if self.next() % 2 == 0 {
+        if self.next().is_multiple_of(2) {
             bytes.truncate(at);
         } else {
             bytes[at] = self.next().to_le_bytes()[0];

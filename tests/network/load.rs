@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::clients::{A, UdpAsker, query};
 use crate::lab::{Lab, addresses};
-use crate::running::{queue, start};
+use crate::running::{queue, reload, start};
 
 /// Long enough for whatever is on its way.
 const QUIET: Duration = Duration::from_millis(500);
@@ -56,6 +56,10 @@ fn a_burst_of_queries_is_answered_whole() {
             .map(|_| UdpAsker::new(&lab, resolver.ip()))
             .collect();
         let answered: usize = with_resolver(&lab, resolver, || {
+            // Until the neighbour is known, the kernel keeps no more than some 250 packets for it.
+            askers[0].send(&query(0, "free.example", A));
+            assert!(askers[0].receive().is_some(), "{family}");
+            seen += 1;
             for id in 0..QUERIES {
                 let query = query(id, "free.example", A);
                 askers.iter().for_each(|asker| asker.send(&query));
@@ -70,7 +74,8 @@ fn a_burst_of_queries_is_answered_whole() {
         // Each was either looked at or, where the queue was full, let pass.
         let dns = queue(&lab, &daemon, "dns");
         seen += u64::try_from(answered).expect("a small number");
-        assert_eq!(dns.counters.passed + dns.passed_unseen, seen, "{family}");
+        let unseen = dns.passed_unseen.expect("the rules count");
+        assert_eq!(dns.counters.passed + unseen, seen, "{family}");
     }
 }
 
@@ -89,7 +94,7 @@ fn a_stalled_daemon_holds_up_no_more_than_its_queue() {
             ids.sort_unstable();
             ids
         };
-        daemon.signal(Signal::SIGSTOP);
+        daemon.freeze();
         for id in 0..LENGTH + BEYOND {
             asker.send(&query(id, "free.example", A));
         }
@@ -99,7 +104,7 @@ fn a_stalled_daemon_holds_up_no_more_than_its_queue() {
             expected,
             "{family}: what is beyond the queue passes"
         );
-        daemon.signal(Signal::SIGCONT);
+        daemon.thaw();
         let expected: Vec<_> = (0..LENGTH).collect();
         assert_eq!(
             answers(),
@@ -108,11 +113,17 @@ fn a_stalled_daemon_holds_up_no_more_than_its_queue() {
         );
         assert_eq!(
             queue(&lab, &daemon, "dns").passed_unseen,
-            u64::from(BEYOND),
+            Some(u64::from(BEYOND)),
             "{family}"
         );
 
-        daemon.signal(Signal::SIGSTOP);
+        // Rules that are set anew count from 0.
+        let text = format!("[queue]\nlength = {LENGTH}\n[connections]\ntls_ports = [8443]");
+        reload(&lab, &daemon, &text).ok();
+        let unseen = queue(&lab, &daemon, "dns").passed_unseen;
+        assert_eq!(unseen, Some(u64::from(BEYOND)), "{family}");
+
+        daemon.freeze();
         for id in 0..LENGTH {
             asker.send(&query(id, "free.example", A));
         }

@@ -270,11 +270,11 @@ fn an_answer_for_an_address_that_is_gone_stays_on_the_phone() {
         lab.count_arriving(family, "forged", &format!("-d {local}"));
         lab.phone.ip(&format!("addr add {address} dev wlan0"));
         let asker = UdpAsker::from_address(&lab, local, addresses(family).dns);
-        daemon.signal(Signal::SIGSTOP);
+        daemon.freeze();
         asker.send(&query(1, BLOCKED, A));
         lab.phone.ip(&format!("addr del {address} dev wlan0"));
         lab.internet.ip(&format!("addr add {address} dev inet0"));
-        daemon.signal(Signal::SIGCONT);
+        daemon.thaw();
         let counters = || queue(&lab, &daemon, "dns").counters;
         wait_for("the query to be judged", Duration::from_secs(3), || {
             counters().answered == round
