@@ -1,12 +1,13 @@
 //! Packets that make no sense pass, whatever they pretend to be, and are counted.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use muzzle::firewall::Family;
 
 use crate::clients::{A, NamePlace, TcpAsker, UdpAsker, client_hello, framed, query, told};
-use crate::lab::{Lab, addresses};
+use crate::lab::{Lab, addresses, wait_for};
 use crate::running::{BLOCKED, queue, start};
 
 const ROUNDS: usize = 60;
@@ -69,6 +70,10 @@ fn garbage_on_every_queue_passes_and_is_counted() {
             asker.send(&[prefix, &garbage.bytes(100)].concat());
         }
         let sent = u64::try_from(3 * ROUNDS).expect("a small number");
+        // What waits in the queue is late, not lost.
+        wait_for("all of it to arrive", Duration::from_secs(5), || {
+            lab.arrived(family, "udp") >= sent
+        });
         assert_eq!(lab.arrived(family, "udp"), sent, "{family}");
 
         let good = [
