@@ -176,11 +176,10 @@ impl<'a> Supervisor<'a> {
     /// The worker is gone: lets its packets pass, takes its chains away, and says what is next;
     /// an exit code where this is the end.
     fn worker_ended(&mut self, status: ExitStatus) -> Option<ExitCode> {
-        if let Some(worker) = self.worker.take() {
-            worker.release();
-        }
-        let clean = status.success();
-        if !clean || !self.stopping {
+        // A worker that has bound no queue has touched no chain: those that may be there are
+        // another daemon's.
+        let had_queues = self.worker.take().is_some_and(WorkerProcess::release);
+        if had_queues && !(status.success() && self.stopping) {
             remove_chains(self.options.config.as_deref());
         }
         if self.stopping {
@@ -301,8 +300,8 @@ impl WorkerProcess {
     }
 
     /// Lets what the dead worker held pass and closes the duplicates: from then on the rules let
-    /// everything pass by themselves (`--queue-bypass`).
-    fn release(self) {
+    /// everything pass by themselves (`--queue-bypass`). Whether it had any queue.
+    fn release(self) -> bool {
         for queue in &self.queues {
             let number = queue.handle.number();
             for _ in 0..RELEASE_ROUNDS {
@@ -312,6 +311,7 @@ impl WorkerProcess {
                 }
             }
         }
+        !self.queues.is_empty()
     }
 }
 

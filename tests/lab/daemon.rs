@@ -65,30 +65,51 @@ impl Daemon {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Sends it a signal.
+    /// The process that the supervisor has started.
+    ///
+    /// # Panics
+    /// There is none.
+    pub(crate) fn worker(&self) -> Pid {
+        self.try_worker().expect("a worker runs")
+    }
+
+    /// The same, where one runs.
+    pub(crate) fn try_worker(&self) -> Option<Pid> {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let pid = children
+            .ok()?
+            .split_ascii_whitespace()
+            .next()?
+            .parse()
+            .ok()?;
+        Some(Pid::from_raw(pid))
+    }
+
+    /// Sends the supervisor a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).expect("the daemon can be signalled");
+        send(self.pid(), signal);
     }
 
-    /// Stops all of its threads where they are, until [`Self::thaw`].
+    /// Stops supervisor and worker where they are, until [`Self::thaw`].
     pub(crate) fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
-        let tasks = format!("/proc/{}/task", self.pid());
-        wait_for("every thread to stop", STOP_LIMIT, || {
-            let tasks = std::fs::read_dir(&tasks).expect("it lives");
-            let stat = |task: std::io::Result<std::fs::DirEntry>| {
-                std::fs::read_to_string(task.ok()?.path().join("stat")).ok()
-            };
-            // proc_pid_stat(5): the state stands after the name in its brackets.
-            tasks
-                .map(stat)
-                .all(|stat| stat.is_some_and(|stat| stat.contains(") T ")))
-        });
+        let worker = self.worker();
+        freeze(self.pid());
+        freeze(worker);
     }
 
-    /// Lets it go on.
+    /// Lets them go on.
     pub(crate) fn thaw(&self) {
+        send(self.worker(), Signal::SIGCONT);
         self.signal(Signal::SIGCONT);
+    }
+
+    /// Kills supervisor and worker at once, before one can learn of the other's end.
+    pub(crate) fn kill_both(mut self) {
+        self.freeze();
+        send(self.worker(), Signal::SIGKILL);
+        self.signal(Signal::SIGKILL);
+        self.child.wait().expect("a child can be waited for");
     }
 
     /// All it has written to its standard output and error.
@@ -127,6 +148,27 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a process of the lab a signal.
+pub(crate) fn send(pid: Pid, signal: Signal) {
+    kill(pid, signal).expect("it lives");
+}
+
+/// Stops all threads of a process where they are.
+pub(crate) fn freeze(pid: Pid) {
+    send(pid, Signal::SIGSTOP);
+    let tasks = format!("/proc/{pid}/task");
+    wait_for("every thread to stop", STOP_LIMIT, || {
+        let tasks = std::fs::read_dir(&tasks).expect("it lives");
+        let stat = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.ok()?.path().join("stat")).ok()
+        };
+        // proc_pid_stat(5): the state stands after the name in its brackets.
+        tasks
+            .map(stat)
+            .all(|stat| stat.is_some_and(|stat| stat.contains(") T ")))
+    });
 }
 
 /// `[control] socket` of a config.

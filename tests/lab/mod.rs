@@ -26,7 +26,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub(crate) use daemon::Daemon;
+pub(crate) use daemon::{Daemon, freeze, send};
 pub(crate) use namespace::Namespace;
 pub(crate) use server::{Connection, End, Server};
 

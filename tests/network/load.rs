@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use muzzle::firewall::Family;
-use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::clients::{A, UdpAsker, query};
@@ -128,7 +127,7 @@ fn a_stalled_daemon_holds_up_no_more_than_its_queue() {
             asker.send(&query(id, "free.example", A));
         }
         assert_eq!(answers(), [0; 0], "{family}: all of it waits");
-        daemon.end_by(Signal::SIGKILL);
+        daemon.kill_both();
         asker.send(&query(77, "free.example", A));
         assert_eq!(answers(), [77], "{family}: what comes after its end passes");
     }

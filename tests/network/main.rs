@@ -21,4 +21,5 @@ mod prefilter;
 mod redirected;
 mod resolvers;
 mod running;
+mod supervisor;
 mod trouble;

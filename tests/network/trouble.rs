@@ -8,7 +8,6 @@ use hickory_proto::op::ResponseCode;
 use muzzle::firewall::Family;
 use muzzle::queue::QueueSocket;
 use muzzle::queue::message::QueueParameters;
-use nix::sys::signal::Signal;
 
 use crate::clients::{A, UdpAsker, query, told};
 use crate::firewall_trouble::scripts;
@@ -68,7 +67,7 @@ fn a_killed_daemon_holds_nothing_up_and_its_successor_starts_over_the_leftovers(
     let before = lab.saved_rules();
     for _ in 0..2 {
         let daemon = start(&lab, "");
-        daemon.end_by(Signal::SIGKILL);
+        daemon.kill_both();
         assert!(
             lab.saved_rules().contains("-j NFQUEUE"),
             "nobody took the rules away"
@@ -124,7 +123,7 @@ fn a_taken_queue_number_is_stepped_over_and_told() {
                 let part = format!("queue {taken} belongs to another program");
                 warnings
                     .iter()
-                    .any(|it| it.contains(&part) && it.contains("6455 and up are used"))
+                    .any(|it| it.contains(&part) && it.contains("6455 and 6456 are used"))
             };
             assert!(told(&said.warnings), "{said:?}");
             crate::running::ask(&lab, &daemon, "reload").ok();
@@ -143,7 +142,7 @@ fn a_second_daemon_is_refused() {
     let lab = Lab::new();
     let daemon = start(&lab, "");
     let rules = lab.saved_rules();
-    let pid = daemon.pid().to_string();
+    let pid = daemon.worker().to_string();
     for (name, wanted) in [
         ("muzzle", "another Muzzle daemon is running"),
         ("other", "another Muzzle daemon is at work here"),
