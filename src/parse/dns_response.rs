@@ -6,7 +6,7 @@ use super::dns::{CLASS_IN, FLAG_RESPONSE, Header, Questions, Record, TYPE_CNAME}
 use super::{DomainName, Malformed};
 
 /// Most aliases looked at in one answer; resolvers follow about as many.
-const MAX_CNAMES: u8 = 16;
+pub const MAX_CNAMES: u8 = 16;
 
 /// A DNS response whose header and questions have been checked.
 #[derive(Clone, Copy, Debug)]
