@@ -17,7 +17,7 @@ static RULESETS: LazyLock<[Arc<Ruleset>; 3]> = LazyLock::new(|| {
     let catalogue = Arc::new(Catalogue::built_in());
     let packages = Packages::parse("com.a 10123 0 /data none");
     [
-        "[[rule]]\nname = \"*.test\"\naction = \"block\"",
+        "[[rule]]\nname = \"*.a.test\"\naction = \"block\"",
         "[dns]\nanswer = \"zero\"\n[[rule]]\napp = \"com.a\"\naction = \"block\"",
         "mode = \"observe\"",
     ]

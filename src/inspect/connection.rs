@@ -9,8 +9,8 @@ use crate::parse::{Detected, http, tls};
 /// First byte of a TLS handshake record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Connections that were refused, each with the sequence number of what was refused: it tells a
-/// retransmission from a new try.
+/// Connections that were refused, each with the sequence number of what was refused: it tells what
+/// is sent again from a new connection on the same ports.
 pub(super) type Refused = FlowTable<u32>;
 
 /// A TCP segment to any port but 53.
@@ -29,7 +29,8 @@ pub(super) fn segment(
         }
         return inspection;
     }
-    match refused_at {
+    match refused_at.filter(|&at| segment.is_near(at)) {
+        // Not refused, or of another connection, whose SYN passed unseen.
         None => payload(refused, context, segment, out),
         // The socket is gone, and its reset frees the server's end too.
         Some(_) if segment.flags.contains(TcpFlags::RST) => {

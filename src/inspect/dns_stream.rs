@@ -69,10 +69,16 @@ pub(super) fn segment(
     out: &mut [u8],
 ) -> Inspection {
     let opening = segment.opens();
-    if opening {
-        streams.remove(&context.flow);
-    } else if let Some(refused) = streams.get_mut(&context.flow).and_then(|it| it.refused) {
+    let refused = streams.get_mut(&context.flow).and_then(|it| it.refused);
+    if let Some(refused) = refused
+        && !opening
+        && segment.is_near(refused.query_end)
+    {
         return after_refusal(streams, context, segment, refused, out);
+    }
+    if opening || refused.is_some() {
+        // A new connection on the same ports, whose SYN perhaps passed unseen.
+        streams.remove(&context.flow);
     }
     let inspection = if segment.payload.is_empty() {
         Inspection::pass(Reading::Understood)
@@ -81,7 +87,10 @@ pub(super) fn segment(
         let start = segment.sequence.wrapping_add(u32::from(opening));
         payload(streams, context, segment, start, out)
     };
-    if segment.flags.contains(TcpFlags::FIN) && inspection.act == Act::Pass {
+    let ends = [TcpFlags::FIN, TcpFlags::RST]
+        .into_iter()
+        .any(|flag| segment.flags.contains(flag));
+    if ends && inspection.act == Act::Pass {
         streams.remove(&context.flow);
     }
     inspection

@@ -14,15 +14,13 @@ use crate::decide::{
     Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
 };
 use crate::parse::DomainName;
-use crate::parse::ip::IpPacket;
+use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
 use connection::Refused;
 use dns_stream::DnsStream;
 pub use ruleset::{NamedPorts, Ruleset};
 
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
 const DNS_PORT: u16 = 53;
 /// DNS-over-TCP connections looked at side by side. A phone has one or two.
 const DNS_STREAMS: usize = 64;
@@ -174,22 +172,22 @@ impl Inspector {
         out: &mut [u8],
     ) -> Inspection {
         let malformed = Inspection::pass(Reading::Malformed);
-        let Ok(ip) = IpPacket::parse(packet) else {
+        let Ok(packet) = IpPacket::parse(packet) else {
             return malformed;
         };
         let context = |protocol, source_port, destination_port| Context {
             flow: FlowKey {
                 protocol,
-                local: (ip.source, source_port).into(),
-                remote: (ip.destination, destination_port).into(),
+                local: (packet.source, source_port).into(),
+                remote: (packet.destination, destination_port).into(),
             },
             uid,
             now,
             ruleset,
         };
-        match ip.protocol {
-            IPPROTO_UDP => {
-                let Ok(datagram) = UdpDatagram::parse(ip.payload) else {
+        match packet.protocol {
+            ip::UDP => {
+                let Ok(datagram) = UdpDatagram::parse(packet.payload) else {
                     return malformed;
                 };
                 if datagram.destination_port != DNS_PORT {
@@ -198,8 +196,8 @@ impl Inspector {
                 let context = context(Protocol::Udp, datagram.source_port, DNS_PORT);
                 dns::datagram(&context, datagram.payload, out)
             }
-            IPPROTO_TCP => {
-                let Ok(segment) = TcpSegment::parse(ip.payload) else {
+            ip::TCP => {
+                let Ok(segment) = TcpSegment::parse(packet.payload) else {
                     return malformed;
                 };
                 let context =

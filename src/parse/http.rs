@@ -3,7 +3,7 @@
 use super::{Detected, DomainName};
 
 /// Bytes looked at before the search for a host is given up.
-pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// RFC 9110 section 9.3 and PATCH (RFC 5789), each with the space that must follow.
 const METHODS: [&[u8]; 9] = [

@@ -6,6 +6,10 @@ use super::cursor::Cursor;
 /// Length of a TCP header without options.
 pub const HEADER_BYTES: usize = 20;
 
+/// Bytes that a phone has in flight on one connection at most: beyond any send buffer that Linux
+/// grows by itself (`tcp_wmem`, at most a few MiB).
+const MAX_IN_FLIGHT: u32 = 1 << 24;
+
 /// The control bits of a TCP header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpFlags(pub u8);
@@ -82,6 +86,15 @@ impl<'a> TcpSegment<'a> {
     #[must_use]
     pub const fn opens(&self) -> bool {
         self.flags.contains(TcpFlags::SYN) && !self.flags.contains(TcpFlags::ACK)
+    }
+
+    /// Whether this can be of the same connection as a segment with `sequence`: as near to it as
+    /// anything that may still be in flight. One in some hundred others is near by chance.
+    #[must_use]
+    pub const fn is_near(&self, sequence: u32) -> bool {
+        let ahead = self.sequence.wrapping_sub(sequence);
+        let behind = sequence.wrapping_sub(self.sequence);
+        ahead <= MAX_IN_FLIGHT || behind <= MAX_IN_FLIGHT
     }
 
     /// The sequence number after this segment: SYN and FIN count one each (RFC 9293 section

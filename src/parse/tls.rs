@@ -6,7 +6,7 @@
 use super::{Detected, DomainName};
 
 /// Longest handshake message believed to be a ClientHello. Those of today have up to 2 KiB.
-pub const MAX_HELLO_BYTES: usize = 0xffff;
+const MAX_HELLO_BYTES: usize = 0xffff;
 
 const RECORD_HANDSHAKE: u8 = 0x16;
 const RECORD_VERSION_MAJOR: u8 = 3;

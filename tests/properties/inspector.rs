@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use etherparse::{PacketBuilder, TcpHeader};
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RecordType};
 use muzzle::act::Act;
 use muzzle::apps::Packages;
@@ -104,11 +105,27 @@ fn any_name() -> impl Strategy<Value = String> {
 }
 
 fn query(name: &str) -> Vec<u8> {
+    padded_query(name, 0)
+}
+
+/// With an EDNS padding option (RFC 7830) of so many bytes, if any.
+fn padded_query(name: &str, padding: usize) -> Vec<u8> {
     let mut message = Message::new(7, MessageType::Query, OpCode::Query);
     let mut name = Name::from_ascii(name).unwrap();
     name.set_fqdn(true);
     message.add_query(Query::query(name, RecordType::AAAA));
+    if padding > 0 {
+        let mut edns = Edns::new();
+        let option = EdnsOption::Unknown(12, vec![0; padding]);
+        edns.options_mut().insert(option);
+        message.edns = Some(edns);
+    }
     message.to_vec().unwrap()
+}
+
+/// Beyond what is kept of a query that is not whole, and not.
+fn padding() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(0), 1 => 1..2000_usize]
 }
 
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -286,15 +303,18 @@ proptest! {
     /// the blocked query is refused, none before it is, and nothing after it passes.
     #[test]
     fn a_blocked_query_is_found_wherever_its_stream_is_cut(
-        allowed in prop::collection::vec(allowed_name(), 0..4),
+        allowed in prop::collection::vec((allowed_name(), padding()), 0..4),
         blocked in blocked_name(),
         start: u32,
         cuts in prop::collection::vec(any::<Index>(), 0..8),
         repeats in prop::collection::vec((any::<Index>(), any::<Index>()), 0..4),
     ) {
         let ends = ("10.77.0.2:40000".parse().unwrap(), "203.0.113.53:53".parse().unwrap());
-        let queries = allowed.iter().chain([&blocked]);
-        let stream = queries.map(|name| framed(&query(name))).collect::<Vec<_>>().concat();
+        let queries = allowed.into_iter().chain([(blocked.clone(), 0)]);
+        let stream = queries
+            .map(|(name, padding)| framed(&padded_query(&name, padding)))
+            .collect::<Vec<_>>()
+            .concat();
         let mut borders: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len())).collect();
         borders.extend([0, stream.len()]);
         borders.sort_unstable();
