@@ -77,13 +77,14 @@ impl Daemon {
     pub(crate) fn try_worker(&self) -> Option<Pid> {
         let pid = self.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-        let pid = children
-            .ok()?
-            .split_ascii_whitespace()
-            .next()?
-            .parse()
-            .ok()?;
-        Some(Pid::from_raw(pid))
+        // The supervisor may be running iptables beside it.
+        let is_worker = |pid: &&str| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            line.is_ok_and(|line| line.split('\0').any(|word| word == "worker"))
+        };
+        let children = children.ok()?;
+        let pid = children.split_ascii_whitespace().find(is_worker)?;
+        Some(Pid::from_raw(pid.parse().ok()?))
     }
 
     /// Sends the supervisor a signal.
