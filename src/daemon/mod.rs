@@ -6,9 +6,11 @@
 //! queues. Between the two nothing but the queue threads touches packets. Either takes the
 //! chains away when the other is gone.
 
+mod boot;
 mod filter;
 mod link;
 mod logging;
+mod module;
 mod process;
 mod queues;
 mod restarts;
@@ -16,6 +18,7 @@ mod rules;
 mod stall;
 mod supervisor;
 mod unseen;
+mod watch;
 mod worker;
 
 use std::path::PathBuf;
@@ -29,6 +32,11 @@ pub struct Options {
     /// It was started by a script at boot rather than by a person: it leaves the starter's
     /// cgroup, and asks the out-of-memory killer for mercy.
     pub service: bool,
+    /// The folder of the installed module: its flags `disable` and `remove` switch Muzzle off, and
+    /// its description tells how Muzzle is.
+    pub module: Option<PathBuf>,
+    /// Why nothing may be blocked, whatever the config says.
+    pub observe: Option<String>,
 }
 
 /// Runs the daemon until it is told to stop.

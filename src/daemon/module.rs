@@ -33,7 +33,12 @@ impl Module {
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_DELETE_SELF;
         changes.add_watch(folder, events)?;
-        Ok(Self { folder: folder.to_owned(), changes, told: None, describing: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            changes,
+            told: None,
+            describing: None,
+        })
     }
 
     /// Whether the root manager wants Muzzle to run. A folder that is gone means no.
@@ -64,7 +69,11 @@ impl Module {
             return;
         }
         self.reap();
-        let child = Command::new("sh").arg(script).arg(text).stdin(Stdio::null()).spawn();
+        let child = Command::new("sh")
+            .arg(script)
+            .arg(text)
+            .stdin(Stdio::null())
+            .spawn();
         match child {
             Ok(child) => {
                 self.told = Some(text.to_owned());
