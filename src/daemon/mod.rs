@@ -20,6 +20,7 @@ mod supervisor;
 mod unseen;
 mod watch;
 mod worker;
+mod worker_process;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

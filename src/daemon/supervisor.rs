@@ -8,35 +8,28 @@
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 
 use super::boot::{self, BootGuard};
-use super::link::{Link, Word};
 use super::module::Module;
 use super::restarts::{self, Next, Restarts};
-use super::stall::{Look, StallWatch};
+use super::worker_process::WorkerProcess;
 use super::{Options, process};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::lock::InstanceLock;
 use crate::decide::Mode;
 use crate::firewall::Iptables;
-use crate::queue::{QueueHandle, occupancy};
 
-/// From one look at a queue to the next, while packets wait in it.
-const LOOK_AGAIN: Duration = Duration::from_millis(400);
 /// How long the worker may take to stop in good order.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Tries to empty a queue that packets still come into.
-const RELEASE_ROUNDS: usize = 8;
 
 /// Runs the worker until it is told to stop, and again whenever it fails.
 ///
@@ -76,19 +69,6 @@ enum Stop {
     End,
 }
 
-struct WorkerProcess {
-    child: Child,
-    link: Link,
-    queues: Vec<WatchedQueue>,
-    kill_at: Option<Moment>,
-}
-
-struct WatchedQueue {
-    handle: QueueHandle,
-    watch: StallWatch,
-    look_at: Option<Moment>,
-}
-
 impl<'a> Supervisor<'a> {
     fn new(options: &'a Options) -> anyhow::Result<Self> {
         let listened = SigSet::from_iter([
@@ -112,7 +92,7 @@ impl<'a> Supervisor<'a> {
             options,
             signals,
             module: module.context("cannot watch the module's folder")?,
-            settle_at: boot.as_ref().map(|_| in_future(boot::SETTLED)),
+            settle_at: boot.as_ref().map(|_| Moment::in_future(boot::SETTLED)),
             boot,
             worker: None,
             restarts: Restarts::default(),
@@ -260,7 +240,7 @@ impl<'a> Supervisor<'a> {
         }
         if let Some(worker) = &mut self.worker {
             worker.signal(Signal::SIGTERM);
-            worker.kill_at = Some(in_future(STOP_LIMIT));
+            worker.kill_at = Some(Moment::in_future(STOP_LIMIT));
         }
     }
 
@@ -290,7 +270,7 @@ impl<'a> Supervisor<'a> {
             Next::After(pause) => {
                 log::info!("starting it again in {} ms", pause.as_millis());
                 self.describe("Failed; starting again");
-                self.start_at = Some(in_future(pause));
+                self.start_at = Some(Moment::in_future(pause));
                 None
             }
             Next::StayOff => {
@@ -338,122 +318,6 @@ fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
         .ok()
 }
 
-impl WorkerProcess {
-    fn start(
-        options: &Options,
-        restarts: u32,
-        objection: Option<String>,
-    ) -> anyhow::Result<Self> {
-        let (link, theirs) = Link::pair()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        if let Some(config) = &options.config {
-            command.arg("--config").arg(config);
-        }
-        command.args(["worker", "--restarts", &restarts.to_string()]);
-        if options.service {
-            command.arg("--service");
-        }
-        if let Some(objection) = objection {
-            command.arg("--observe-because").arg(objection);
-        }
-        // Bionic would ask netd about every socket, and netd may be the one that hangs.
-        command.env("ANDROID_NO_USE_FWMARK_CLIENT", "1");
-        let child = command.stdin(Stdio::from(theirs)).spawn()?;
-        Ok(Self {
-            child,
-            link,
-            queues: Vec::new(),
-            kill_at: None,
-        })
-    }
-
-    /// Takes in what the worker says; its mode where it said that it is ready.
-    fn listen(&mut self) -> Option<Mode> {
-        let mut ready = None;
-        loop {
-            match self.link.receive() {
-                Ok(Some(Word::Queue(handle))) => {
-                    let watch = StallWatch::default();
-                    self.queues.push(WatchedQueue {
-                        handle,
-                        watch,
-                        look_at: None,
-                    });
-                }
-                Ok(Some(Word::Ready(mode))) => ready = Some(mode),
-                // Its end is told by SIGCHLD.
-                Ok(Some(Word::End) | None) => return ready,
-                Err(errno) => {
-                    log::warn!("the line to the worker is broken: {errno}");
-                    return ready;
-                }
-            }
-        }
-    }
-
-    fn look_at_queues(&mut self) {
-        let now = Moment::now();
-        let mut stalled = false;
-        for queue in &mut self.queues {
-            if queue.look_at.is_some_and(|at| at > now) {
-                continue;
-            }
-            match queue.watch.look(occupancy(queue.handle.number())) {
-                Look::Idle => queue.look_at = None,
-                Look::Busy => queue.look_at = Some(in_future(LOOK_AGAIN)),
-                Look::Stalled { newest } => {
-                    log::error!(
-                        "queue {} has been held for {} ms: letting its packets pass",
-                        queue.handle.number(),
-                        LOOK_AGAIN.as_millis()
-                    );
-                    accept(&queue.handle, newest);
-                    stalled = true;
-                }
-            }
-        }
-        if stalled {
-            self.kill();
-        }
-    }
-
-    fn kill(&mut self) {
-        self.kill_at = None;
-        // It may be gone already.
-        let _gone = self.child.kill();
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        // It has not been waited for, so the pid is still its own.
-        let _gone = kill(pid, signal);
-    }
-
-    /// Lets what the dead worker held pass and closes the duplicates: from then on the rules let
-    /// everything pass by themselves (`--queue-bypass`). Whether it had any queue.
-    fn release(self) -> bool {
-        for queue in &self.queues {
-            let number = queue.handle.number();
-            for _ in 0..RELEASE_ROUNDS {
-                match occupancy(number).filter(|queue| queue.waiting > 0) {
-                    Some(held) => accept(&queue.handle, held.sequence),
-                    None => break,
-                }
-            }
-        }
-        !self.queues.is_empty()
-    }
-}
-
-fn accept(handle: &QueueHandle, newest: u32) {
-    if let Err(errno) = handle.accept_up_to(newest) {
-        log::warn!(
-            "cannot let the packets of queue {} pass: {errno}",
-            handle.number()
-        );
-    }
-}
-
 /// Takes the chains away. The config may be broken by now; then the usual iptables will do.
 fn remove_chains(config: Option<&Path>) {
     let settings = Config::find(config)
@@ -481,9 +345,4 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
     one.into_iter().chain(other).min()
-}
-
-fn in_future(pause: Duration) -> Moment {
-    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    Moment(Moment::now().0.saturating_add(millis))
 }
