@@ -68,6 +68,9 @@ struct DaemonArgs {
     /// once, and its description tells how Muzzle is.
     #[arg(long, value_name = "FOLDER")]
     module: Option<PathBuf>,
+    /// Keep the daemon's own log in this file too; it is bounded (FILE and FILE.1)
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,6 +90,7 @@ impl DaemonArgs {
             config,
             service: self.service,
             module: self.module.clone(),
+            log_file: self.log_file.clone(),
             observe: None,
         }
     }

@@ -36,6 +36,8 @@ pub struct Options {
     /// The folder of the installed module: its flags `disable` and `remove` switch Muzzle off, and
     /// its description tells how Muzzle is.
     pub module: Option<PathBuf>,
+    /// A file for the daemon's own log, beside logcat or standard error.
+    pub log_file: Option<PathBuf>,
     /// Why nothing may be blocked, whatever the config says.
     pub observe: Option<String>,
 }
@@ -45,7 +47,7 @@ pub struct Options {
 /// # Errors
 /// It could not start. Why has been said where the worker could not: then the exit code is its.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    logging::start();
+    logging::start(options.log_file.as_deref());
     supervisor::run(options)
 }
 
@@ -54,6 +56,6 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// It could not start, or a queue failed; nothing is left behind in either case.
 pub fn work(options: &Options, restarts: u32) -> anyhow::Result<()> {
-    logging::start();
+    logging::start(options.log_file.as_deref());
     worker::run(options, restarts)
 }

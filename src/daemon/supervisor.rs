@@ -22,6 +22,7 @@ use super::module::Module;
 use super::restarts::{self, Next, Restarts};
 use super::worker_process::WorkerProcess;
 use super::{Options, process};
+use crate::cli::EXIT_USAGE;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::control::lock::InstanceLock;
@@ -261,8 +262,10 @@ impl<'a> Supervisor<'a> {
             Some(Stop::Disabled) => return None,
             None => {}
         }
-        if !self.was_ready {
-            // It has said why; trying again would not change it.
+        // It has said why. A wrong config stays wrong; at boot anything else may pass by itself,
+        // a lock that somebody else holds for instance.
+        let wrong_config = status.code() == Some(EXIT_USAGE.into());
+        if !self.was_ready && (wrong_config || !self.options.service) {
             return self.stay_off("could not start", exit_code(status));
         }
         log::error!("the worker ended ({status}); traffic passes unfiltered");

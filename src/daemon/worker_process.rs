@@ -51,6 +51,9 @@ impl WorkerProcess {
         if options.service {
             command.arg("--service");
         }
+        if let Some(file) = &options.log_file {
+            command.arg("--log-file").arg(file);
+        }
         if let Some(objection) = objection {
             command.arg("--observe-because").arg(objection);
         }

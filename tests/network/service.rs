@@ -9,6 +9,7 @@ use hickory_proto::op::ResponseCode;
 use muzzle::firewall::Family;
 
 use crate::clients::{A, UdpAsker, query, told};
+use crate::firewall_trouble::scripts;
 use crate::lab::{Lab, addresses, wait_for};
 use crate::running::{BLOCKED, ask, config, start, status};
 
@@ -155,4 +156,38 @@ fn a_rule_before_ours_is_left_alone() {
     ask(&lab, &daemon, "reload").ok();
     assert_eq!(lab.saved_rules(), rules);
     assert_eq!(fate(&lab, BLOCKED), ResponseCode::NXDomain);
+}
+
+/// At boot another program may hold the lock of the tables for longer than Muzzle waits.
+#[test]
+fn a_lock_that_is_held_at_boot_is_outlived() {
+    let lab = Lab::new();
+    let module = module(&lab);
+    let lock = lab.folder().join("lock");
+    fs::write(&lock, "").expect("the lab's folder is there");
+    let held = format!(
+        "if [ -e {} ]; then echo 'Another app is currently holding the xtables lock' >&2; \
+         exit 4; fi",
+        lock.display()
+    );
+    let program = scripts(&lab, &held);
+    let text = config(
+        &lab,
+        &format!("[firewall]\niptables = \"{}\"", program.display()),
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_secs(1));
+            assert_eq!(
+                fate(&lab, BLOCKED),
+                ResponseCode::NoError,
+                "nothing is held up"
+            );
+            fs::remove_file(&lock).expect("just written");
+        });
+        let daemon = lab.start_service(&text, &module);
+        assert_eq!(fate(&lab, BLOCKED), ResponseCode::NXDomain);
+        assert!(daemon.log().contains("xtables lock"), "{}", daemon.log());
+        assert!(daemon.stop().success());
+    });
 }
