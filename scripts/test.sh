@@ -44,4 +44,5 @@ step "tests"
 cargo test --quiet
 
 step "namespace tests: real packets through real queues"
-cargo test --quiet --features network-tests --test network
+# They mostly wait, so more of them than there are cores.
+cargo test --quiet --features network-tests --test network -- --test-threads=4
