@@ -127,10 +127,10 @@ impl<'a> Supervisor<'a> {
             self.was_ready |= ready.is_some();
             // A worker that was told to stop while it started may have become ready first.
             if let Some(mode) = ready.filter(|_| self.stop.is_none()) {
-                self.describe(match mode {
-                    Mode::Enforce => "Protecting",
-                    Mode::Observe => "Observing: nothing is blocked",
-                });
+                match mode {
+                    Mode::Enforce => self.describe("protecting", "telemetry is refused"),
+                    Mode::Observe => self.describe("observing", "nothing is blocked"),
+                }
             }
             if let Some(status) = status
                 && let Some(code) = self.worker_ended(status)
@@ -237,7 +237,7 @@ impl<'a> Supervisor<'a> {
         self.stop = Some(why);
         self.start_at = None;
         if why == Stop::Disabled {
-            self.describe("Off: the module is disabled");
+            self.describe("off", "the module is disabled");
         }
         if let Some(worker) = &mut self.worker {
             worker.signal(Signal::SIGTERM);
@@ -272,7 +272,7 @@ impl<'a> Supervisor<'a> {
         match self.restarts.failed(Moment::now()) {
             Next::After(pause) => {
                 log::info!("starting it again in {} ms", pause.as_millis());
-                self.describe("Failed; starting again");
+                self.describe("failed", "starting again; traffic passes meanwhile");
                 self.start_at = Some(Moment::in_future(pause));
                 None
             }
@@ -287,7 +287,7 @@ impl<'a> Supervisor<'a> {
     /// Muzzle stays off, and says so. A service waits for somebody to switch it on again.
     fn stay_off(&mut self, why: &str, code: ExitCode) -> Option<ExitCode> {
         log::error!("the worker {why}: Muzzle stays off, and nothing is filtered");
-        self.describe(&format!("Off: {why}; see the log"));
+        self.describe("off", &format!("{why}; see the log"));
         if self.options.service {
             None
         } else {
@@ -302,9 +302,9 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn describe(&mut self, text: &str) {
+    fn describe(&mut self, state: &'static str, text: &str) {
         if let Some(module) = &mut self.module {
-            module.describe(text);
+            module.describe(state, text);
         }
     }
 }

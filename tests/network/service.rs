@@ -25,7 +25,7 @@ fn fate(lab: &Lab, name: &str) -> ResponseCode {
 fn module(lab: &Lab) -> PathBuf {
     let folder = lab.folder().join("module");
     fs::create_dir(&folder).expect("the lab's folder is there");
-    let script = "printf '%s\\n' \"$1\" >>\"${0%/*}/told\"\n";
+    let script = "printf '%s: %s\\n' \"$1\" \"$2\" >>\"${0%/*}/told\"\n";
     fs::write(folder.join("description.sh"), script).expect("just made");
     folder
 }
@@ -42,15 +42,15 @@ fn the_root_managers_switch_works_at_once() {
             told.lines().last() == Some(text)
         });
     };
-    describes("Protecting");
+    describes("protecting: telemetry is refused");
     assert_eq!(fate(&lab, BLOCKED), ResponseCode::NXDomain);
     for flag in ["disable", "remove"] {
         fs::write(module.join(flag), "").expect("the folder is there");
         wait_for("the rules to be gone", SOON, || lab.saved_rules() == before);
-        describes("Off: the module is disabled");
+        describes("off: the module is disabled");
         assert_eq!(fate(&lab, BLOCKED), ResponseCode::NoError, "{flag}");
         fs::remove_file(module.join(flag)).expect("just written");
-        describes("Protecting");
+        describes("protecting: telemetry is refused");
         assert_eq!(fate(&lab, BLOCKED), ResponseCode::NXDomain, "{flag}");
     }
     assert!(daemon.stop().success());
