@@ -1,6 +1,7 @@
 //! The worker as the supervisor sees it: a child process, the line to it, and a duplicate of each
 //! of its queues.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -43,7 +44,9 @@ impl WorkerProcess {
         objection: Option<String>,
     ) -> anyhow::Result<Self> {
         let (link, theirs) = Link::pair()?;
-        let mut command = Command::new(std::env::current_exe()?);
+        // This very program, also when its file was replaced or its folder is out of reach by now.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("muzzle");
         if let Some(config) = &options.config {
             command.arg("--config").arg(config);
         }
