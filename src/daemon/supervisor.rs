@@ -162,7 +162,7 @@ impl<'a> Supervisor<'a> {
             if let Err(error) = locked {
                 return if self.options.service {
                     log::error!("{error:#}");
-                    Ok(self.stay_off("another daemon runs", ExitCode::FAILURE))
+                    Ok(self.stay_off("another daemon is running", ExitCode::FAILURE))
                 } else {
                     Err(error)
                 };
@@ -315,7 +315,7 @@ impl<'a> Supervisor<'a> {
         // a lock that somebody else holds for instance.
         let wrong_config = status.code() == Some(EXIT_USAGE.into());
         if !self.was_ready && (wrong_config || !self.options.service) {
-            return self.stay_off("could not start", exit_code(status));
+            return self.stay_off("it could not start", exit_code(status));
         }
         log::error!("the worker ended ({status}); traffic passes unfiltered");
         match self.restarts.failed(Moment::awake()) {
@@ -327,7 +327,7 @@ impl<'a> Supervisor<'a> {
             }
             Next::StayOff => {
                 let count = restarts::MAX_FAILURES;
-                let why = format!("failed {count} times in 10 minutes");
+                let why = format!("its worker failed {count} times in 10 minutes");
                 self.stay_off(&why, ExitCode::FAILURE)
             }
         }
@@ -335,7 +335,7 @@ impl<'a> Supervisor<'a> {
 
     /// Muzzle stays off, and says so. A service waits for somebody to switch it on again.
     fn stay_off(&mut self, why: &str, code: ExitCode) -> Option<ExitCode> {
-        log::error!("the worker {why}: Muzzle stays off, and nothing is filtered");
+        log::error!("{why}: Muzzle stays off, and nothing is filtered");
         self.describe("off", &format!("{why}; see the log"));
         if self.options.service {
             None
