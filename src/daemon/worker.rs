@@ -29,7 +29,7 @@ const EVENT_CAPACITY: usize = 1024;
 
 /// See [`super::work`].
 pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
-    process::set_name(c"muzzle-worker");
+    process::set_name("muzzle-worker");
     process::unblock_signals().context("cannot open the signal mask")?;
     if options.service {
         process::set_oom_score(process::WORKER_OOM_SCORE);
