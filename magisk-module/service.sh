@@ -28,7 +28,7 @@ if ! said="$("$program" --version 2>&1)"; then
     echo "$said" >"$log"
     sh "$MODDIR/description.sh" failed "the program does not run on this phone: see $log"
 else
-    # What stood there at the last shutdown is not so any more.
-    sh "$MODDIR/description.sh" starting "see the action button"
+    # What stood there at the last shutdown may not be so any more.
+    sh "$MODDIR/description.sh" started "the action button says how it is"
     "$program" "$@" daemon --service </dev/null >>"$log" 2>&1 &
 fi
