@@ -16,7 +16,7 @@ else
     if [ -e "$MODDIR/disable" ]; then
         echo "The module is disabled."
     else
-        echo "Muzzle is not running, so nothing is refused. Restart the phone to start it."
+        echo "Nothing is refused now. Restart the phone, or as root: muzzle reload."
     fi
     if [ -s "$data/log/daemon.log" ]; then
         echo "Its last words ($data/log/daemon.log):"

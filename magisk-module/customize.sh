@@ -23,16 +23,17 @@ elif [ "${APATCH-}" = true ]; then
 else
     ui_print "- Magisk ${MAGISK_VER-}"
 fi
+unchanged="Nothing was changed."
 [ "$ARCH" = arm64 ] ||
-    abort "! Muzzle is built for 64-bit ARM phones (arm64); this one is ${ARCH:-of unknown kind}. Nothing was changed."
+    abort "! Muzzle is built for 64-bit ARM phones (arm64); this one is ${ARCH:-unknown}. $unchanged"
 [ "${API:-0}" -ge 26 ] ||
-    abort "! Muzzle needs Android 8 (API 26) or later; this is API ${API:-unknown}. Nothing was changed."
+    abort "! Muzzle needs Android 8 (API 26) or later; this is API ${API:-unknown}. $unchanged"
 
 ui_print "- Checking the files"
 if ! said="$(cd "$MODPATH" && sha256sum -c SHA256SUMS 2>&1)"; then
     ui_print "  These files are not as they were built:"
     echo "$said" | grep -v ': OK$' | say_lines
-    abort "! The zip is damaged: download it again. Nothing was changed."
+    abort "! The zip is damaged: download it again. $unchanged"
 fi
 
 version_code="$(sed -n 's/^versionCode=//p' "$MODPATH/module.prop")"
@@ -42,7 +43,7 @@ if [ "${installed:-0}" -gt "$version_code" ] 2>/dev/null; then
     ui_print "  $version_code) may not understand its config and its data in $data."
     ui_print "  To go back all the same: keep a copy of that folder, delete the file"
     ui_print "  $data/version-code, and install this zip again."
-    abort "! Not installed over a newer version. Nothing was changed."
+    abort "! Not installed over a newer version. $unchanged"
 fi
 
 # --- 2. Can this phone run it? --------------------------------------------------------------------
@@ -56,7 +57,7 @@ if [ "$on_this_kernel" = true ]; then
     ui_print "- Trying what this kernel can do"
     if ! said="$("$program" --version 2>&1)"; then
         echo "$said" | say_lines
-        abort "! The program does not run on this phone. Nothing was changed."
+        abort "! The program does not run on this phone. $unchanged"
     fi
     # The built-in defaults: the config may be wrong, which is told below.
     if findings="$(timeout 60 "$program" --config "$MODPATH/muzzle.toml" doctor 2>&1)"; then
@@ -64,7 +65,7 @@ if [ "$on_this_kernel" = true ]; then
         echo "$findings" | grep '^missing' | say_lines
     elif echo "$findings" | grep -q '^missing'; then
         echo "$findings" | grep -A 1 '^missing' | grep -v '^--$' | say_lines
-        abort "! This kernel or its iptables lacks what Muzzle cannot do without, see above. Nothing was changed."
+        abort "! This kernel or its iptables lacks what Muzzle cannot do without. $unchanged"
     else
         ui_print "  The test itself failed, so it says nothing about the kernel:"
         echo "$findings" | say_lines
@@ -79,16 +80,18 @@ fi
 neighbour() { # FOLDER: what there is to know about that module
     case "$(echo "${1##*/}" | tr '[:upper:]' '[:lower:]')" in
     *zapret* | zdt-d | zdt_d | *nfqws*)
-        echo "CAUTION: it takes packets from netfilter queues too. Both work side by side as long as \
-their queue numbers and packet marks differ. If pages stop loading, disable one of the two to see which it is." ;;
+        echo "CAUTION: it takes packets from netfilter queues too. Both work side by side as"
+        echo "long as their queue numbers and packet marks differ. If pages stop loading,"
+        echo "disable one of the two to see which it is." ;;
     *adguardhome* | *agh*)
-        echo "It redirects DNS to a resolver on the phone. Muzzle sees the questions first. If a name \
-fails, look into both logs: either may have refused it." ;;
-    box_for* | box* | *clash* | *mihomo* | *singbox* | *sing-box* | *v2ray* | *xray* | surfing)
-        echo "It sends connections through a proxy. Muzzle sees them first. If the proxy hands out made-up \
-addresses, rules by address do not apply; rules by name do." ;;
+        echo "It redirects DNS to a resolver on the phone. Muzzle sees the questions first. If"
+        echo "a name fails, look into both logs: either may have refused it." ;;
+    box_for* | box | *clash* | *mihomo* | *singbox* | *sing-box* | *v2ray* | *xray* | surfing)
+        echo "It sends connections through a proxy. Muzzle sees them first. If the proxy hands"
+        echo "out made-up addresses, rules by address do not apply; rules by name do." ;;
     bindhosts | *hosts* | *malwack* | *adaway*)
-        echo "Harmless. What its hosts file answers never becomes a packet, so it is missing in Muzzle's log." ;;
+        echo "Harmless. What its hosts file answers never becomes a packet, so it is missing in"
+        echo "Muzzle's log." ;;
     esac
 }
 for module in /data/adb/modules/*; do
@@ -96,7 +99,10 @@ for module in /data/adb/modules/*; do
         continue
     fi
     advice="$(neighbour "$module")"
-    [ -z "$advice" ] || ui_print "- Beside Muzzle: ${module##*/}. $advice"
+    if [ -n "$advice" ]; then
+        ui_print "- Beside Muzzle: ${module##*/}"
+        echo "$advice" | say_lines
+    fi
 done
 
 # --- 4. The user's data ---------------------------------------------------------------------------

@@ -28,7 +28,7 @@ if ! said="$("$program" --version 2>&1)"; then
     sh "$MODDIR/description.sh" failed "the program does not run on this phone: see $log"
 else
     # What stood there at the last shutdown is not so any more.
-    sh "$MODDIR/description.sh" starting "see the action button"
+    sh "$MODDIR/description.sh" started "the action button says how it is"
     # The log keeps itself short; what the program itself says before it is set up goes beside it.
     "$program" "$@" daemon --service --module "$MODDIR" --log-file "$log" \
         </dev/null >"$data/log/start.log" 2>&1 &

@@ -20,10 +20,13 @@ chmod 755 "$work"
 # --- the zips -------------------------------------------------------------------------------------
 
 strip -o "$work/muzzle" "$program"
-pack() { MUZZLE_BINARY="$work/muzzle" MUZZLE_DIST="$work/$1" ./scripts/build-module.sh >/dev/null; }
-pack dist
-MUZZLE_UPDATE_URL=https://example.org/muzzle pack served
-pack again
+# pack FOLDER PROGRAM
+pack() { MUZZLE_BINARY="$2" MUZZLE_DIST="$work/$1" ./scripts/build-module.sh >/dev/null; }
+pack dist "$work/muzzle"
+# What does not depend on the program, with a small one.
+pack once /bin/true
+pack again /bin/true
+MUZZLE_UPDATE_URL=https://example.org/muzzle pack served /bin/true
 mkdir "$work/zips"
 PYTHONDONTWRITEBYTECODE=1 python3 tests/module/zips.py "$work"
 

@@ -20,8 +20,9 @@ fi
 
 # Flags are separated by this, so that folders may have blanks in their names.
 separator="$(printf '\037')"
-CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=/muzzle"
-CARGO_ENCODED_RUSTFLAGS="$CARGO_ENCODED_RUSTFLAGS$separator--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/crates"
+crates="${CARGO_HOME:-$HOME/.cargo}/registry/src"
+CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=/muzzle$separator"
+CARGO_ENCODED_RUSTFLAGS="$CARGO_ENCODED_RUSTFLAGS--remap-path-prefix=$crates=/crates"
 export CARGO_ENCODED_RUSTFLAGS
 
 # compile SOURCE OBJECT
@@ -38,7 +39,8 @@ make_stub() {
             $1 != library { next }
             { type = $3 == "data" ? "object" : "function"
               print ".globl " $2 "\n.type " $2 ", %" type "\n.size " $2 ", " ($4 ? $4 : 8)
-              print ($3 == "data" ? ".data\n" : ".text\n") ".balign 8\n" $2 ":\n.zero " ($4 ? $4 : 8) }
+              print ($3 == "data" ? ".data" : ".text") "\n.balign 8"
+              print $2 ":\n.zero " ($4 ? $4 : 8) }
         ' scripts/android/symbols.txt
         echo '"#);'
     } >"$link/$1.rs"
@@ -48,7 +50,8 @@ make_stub() {
 
 if [ -n "${ANDROID_NDK_HOME-}" ]; then
     if ! cargo ndk --version >/dev/null 2>&1; then
-        echo "build.sh: ANDROID_NDK_HOME is set, but there is no cargo-ndk: cargo install cargo-ndk" >&2
+        echo "build.sh: ANDROID_NDK_HOME is set, but cargo-ndk is missing:" >&2
+        echo "build.sh: cargo install cargo-ndk" >&2
         exit 1
     fi
     cargo ndk -t arm64-v8a -P 26 rustc --release --locked --bin muzzle -- \
@@ -67,7 +70,8 @@ else
     cargo rustc --release --locked --quiet --target "$target" --bin muzzle -- \
         -C linker=rust-lld -C linker-flavor=ld.lld -C link-arg="$link/start.o" -L "$link" \
         -C link-arg=-dynamic-linker=/system/bin/linker64 -C link-arg=-zmax-page-size=16384 \
-        -C link-arg=--hash-style=both -C link-arg=--pack-dyn-relocs=android -C link-arg=--build-id=sha1 -C link-arg=--error-limit=0 >&2
+        -C link-arg=--hash-style=both -C link-arg=--pack-dyn-relocs=android \
+        -C link-arg=--build-id=sha1 -C link-arg=--error-limit=0 >&2
 fi
 
 program="${CARGO_TARGET_DIR:-target}/$target/release/muzzle"

@@ -43,6 +43,7 @@ reboot() { # as far as the module sees it
     fi
     as_manager ash "$module/service.sh"
 }
+shown() { sed -n 's/^description=//p' "$module/module.prop"; }
 ask() { "$module/bin/muzzle" --config "$data/muzzle.toml" "$@"; }
 wait_for_daemon() {
     tries=0
@@ -153,9 +154,11 @@ mkdir -p "$modules/zapret2" "$modules/bindhosts" "$modules/box_for_root" "$modul
 touch "$modules/box_for_root/disable"
 install
 installed
-says "Beside Muzzle: zapret2. CAUTION"
-says "Beside Muzzle: bindhosts. Harmless"
-says "Beside Muzzle: AdGuardHome."
+says "Beside Muzzle: zapret2"
+says "CAUTION"
+says "Beside Muzzle: bindhosts"
+says "Harmless"
+says "Beside Muzzle: AdGuardHome"
 is_silent_on "box_for_root"
 is_silent_on "something"
 
@@ -227,6 +230,8 @@ for name in magisk kernelsu apatch; do
         wrong "the daemon does not start" "$(cat "$data/log/daemon.log")"
         continue
     fi
+    said="$(shown)"
+    says "started: "
     said="$(PATH="$commands:$PATH" muzzle --version)"
     says "muzzle "
     started="$(date +%s)"
@@ -256,7 +261,6 @@ is "Muzzle's rules" "" "$(rules | grep muzzle)"
 
 # --- the description ------------------------------------------------------------------------------
 
-shown() { sed -n 's/^description=//p' "$module/module.prop"; }
 begin "the description under Magisk"
 install
 mv /data/adb/modules_update/muzzle "$module"
