@@ -231,7 +231,7 @@ for name in magisk kernelsu apatch; do
         continue
     fi
     said="$(shown)"
-    says "started: "
+    says "protecting: "
     said="$(PATH="$commands:$PATH" muzzle --version)"
     says "muzzle "
     started="$(date +%s)"
