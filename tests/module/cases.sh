@@ -230,6 +230,11 @@ for name in magisk kernelsu apatch; do
         wrong "the daemon does not start" "$(cat "$data/log/daemon.log")"
         continue
     fi
+    tries=0
+    until shown | grep -q '^protecting: ' || [ "$tries" -ge 50 ]; do
+        tries=$((tries + 1))
+        sleep 0.1
+    done
     said="$(shown)"
     says "protecting: "
     said="$(PATH="$commands:$PATH" muzzle --version)"
