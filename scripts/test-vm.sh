@@ -66,10 +66,16 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+MUZZLE_BINARY="target/$target/emulated/muzzle" MUZZLE_DIST="$work/dist" \
+    ./scripts/build-module.sh >/dev/null
+python3 scripts/vm/older.py "$work"/dist/muzzle-*.zip "$work/older.zip"
 guest=scripts/vm/guest
-python3 scripts/vm/initramfs.py files "$work/test.cpio" "$guest/init:init" "$guest/getprop:vm/getprop" \
-    "$guest/lib.sh:vm/lib.sh" "$guest/test.sh:vm/test.sh" "$guest/daemon.sh:vm/daemon.sh" \
-    "$cache/peer:vm/peer" "target/$target/emulated/muzzle:vm/muzzle" "config/muzzle.toml:vm/muzzle.toml"
+set -- "$guest/init:init" "$work/older.zip:vm/older.zip" "$(echo "$work"/dist/*.zip):vm/muzzle.zip" \
+    "$cache/peer:vm/peer" "target/$target/emulated/muzzle:vm/muzzle" config/muzzle.toml:vm/muzzle.toml
+for file in "$guest"/*.sh "$guest/getprop"; do
+    set -- "$@" "$file:vm/${file##*/}"
+done
+python3 scripts/vm/initramfs.py files "$work/test.cpio" "$@"
 
 summary="" failed=0
 for kernel in $kernels; do

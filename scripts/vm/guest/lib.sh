@@ -3,7 +3,10 @@
 
 failed=0 passed=0
 
-heading() { echo "== $*"; }
+heading() { # with the seconds since the machine's start
+    read -r now _ </proc/uptime
+    echo "== $now s: $*"
+}
 pass() { # NAME [DETAIL]
     passed=$((passed + 1))
     echo "PASS $1${2:+ ($2)}"
@@ -135,7 +138,6 @@ has_jump() { iptables -t raw -S OUTPUT | grep -q muzzle_out && ip6tables -t raw 
 # --- what apps do ---------------------------------------------------------------------------------
 
 client() { /vm/peer as $app /vm/peer "$@"; }
-result_of() { echo "${1% * ms}"; }
 millis_of() { echo "$1" | sed -n 's/.* \([0-9]*\) ms$/\1/p'; }
 count_heard() { grep -c "$1" "$heard"; }
 heard_more() { [ "$(count_heard "$1")" -gt "$2" ]; }
@@ -188,4 +190,3 @@ worker_of() {
 has_worker_other_than() { [ -n "$(worker_of "$1")" ] && [ "$(worker_of "$1")" != "$2" ]; }
 is_gone() { [ ! -d "/proc/$1" ] || grep -q '^State:.*Z' "/proc/$1/status"; }
 is_refused() { case "$(client dns $dns4 $blocked A)" in "nxdomain "*) ;; *) return 1 ;; esac; }
-is_answered() { case "$(client dns $dns4 $blocked A)" in "$web4 "*) ;; *) return 1 ;; esac; }

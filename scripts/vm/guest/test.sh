@@ -5,6 +5,7 @@ cd /vm || exit 1
 # shellcheck source=scripts/vm/guest/lib.sh
 . /vm/lib.sh
 
+heading "a phone and its internet"
 make_rules
 if ! make_network; then
     fail "the machine's network" "its servers do not answer"
@@ -18,6 +19,10 @@ rules_before="$(saved_rules)"
 
 # shellcheck source=scripts/vm/guest/daemon.sh
 . /vm/daemon.sh
+# shellcheck source=scripts/vm/guest/manager.sh
+. /vm/manager.sh
+# shellcheck source=scripts/vm/guest/module.sh
+. /vm/module.sh
 
 heading "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
