@@ -8,7 +8,6 @@ log="$data/log/daemon.log"
 
 umask 077
 mkdir -p "$data/log"
-[ ! -e "$log" ] || mv "$log" "$log.1"
 
 # The command on root's PATH, as each manager has it. Magisk's folder is new at each start.
 if [ "${KSU-}" = true ]; then
@@ -25,10 +24,12 @@ set --
 [ ! -e "$data/muzzle.toml" ] || set -- --config "$data/muzzle.toml"
 
 if ! said="$("$program" --version 2>&1)"; then
-    echo "$said" >"$log"
+    echo "$said" >>"$log"
     sh "$MODDIR/description.sh" failed "the program does not run on this phone: see $log"
 else
     # What stood there at the last shutdown is not so any more.
     sh "$MODDIR/description.sh" starting "see the action button"
-    "$program" "$@" daemon --service </dev/null >>"$log" 2>&1 &
+    # The log keeps itself short; what the program itself says before it is set up goes beside it.
+    "$program" "$@" daemon --service --module "$MODDIR" --log-file "$log" \
+        </dev/null >"$data/log/start.log" 2>&1 &
 fi

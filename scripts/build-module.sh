@@ -31,7 +31,7 @@ case "${1-}${2+ $2}" in
     exit 64
     ;;
 esac
-[ -z "${MUZZLE_BINARY-}" ] || kind=test
+[ -z "${MUZZLE_BINARY-}" ] || kind="test"
 for tool in cargo python3 readelf; do
     if ! command -v "$tool" >/dev/null; then
         echo "build-module.sh: $tool is missing; scripts/setup.sh installs what is needed" >&2

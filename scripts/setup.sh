@@ -19,10 +19,13 @@ need setpriv util-linux
 # A resolver of another kind than glibc's, as Alpine has it; Android's own is a third.
 need musl-gcc musl-tools
 need shellcheck shellcheck
+# The shell of Magisk, KernelSU and APatch.
+need busybox busybox
 # python3-minimal lacks json, which the demo needs.
 python3 -c 'import gzip, json, ssl' 2>/dev/null || missing="$missing python3"
 # rustc calls the linker through it.
 need cc gcc
+need readelf binutils
 # curl above needs certificates to fetch rustup.
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 

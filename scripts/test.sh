@@ -38,10 +38,20 @@ if cargo tree --quiet --target aarch64-linux-android --edges normal,build --pref
 fi
 
 step "shell scripts"
-shellcheck scripts/*.sh .ci/run
+shellcheck scripts/*.sh scripts/android/*.sh .ci/run
+# BusyBox ash, which is what runs these, is closest to dash.
+shellcheck --shell=dash magisk-module/*.sh magisk-module/META-INF/com/google/android/update-binary \
+    tests/module/*.sh
 
 step "tests"
 cargo test --quiet
 
 step "namespace tests: real packets through real queues"
-cargo test --quiet --features network-tests --test network
+# They mostly wait, so more of them than there are cores.
+cargo test --quiet --features network-tests --test network -- --test-threads=4
+
+step "the module, on a made-up phone"
+./scripts/test-module.sh
+
+step "the module for phones, linked without an NDK"
+ANDROID_NDK_HOME="" MUZZLE_DIST=target/dist ./scripts/build-module.sh

@@ -1,5 +1,7 @@
 //! The only place that reads a clock. Everything else is handed the time.
 
+use std::time::Duration;
+
 use nix::time::{ClockId, clock_gettime};
 
 /// A point on the clock that keeps counting in suspend (`CLOCK_BOOTTIME`), in milliseconds.
@@ -11,6 +13,13 @@ impl Moment {
     #[must_use]
     pub const fn millis_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment `pause` from now.
+    #[must_use]
+    pub fn in_future(pause: Duration) -> Self {
+        let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        Self(Self::now().0.saturating_add(millis))
     }
 
     /// Reads the clock. One vDSO call, no system call on arm64 and x86-64.

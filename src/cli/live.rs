@@ -22,7 +22,7 @@ impl SocketArgs {
     pub fn call(&self, config: Option<&Path>, call: Call) -> anyhow::Result<Client> {
         let socket = match &self.socket {
             Some(socket) => socket.clone(),
-            None => Config::find(config)?.0.control_socket,
+            None => Config::find_control_socket(config)?,
         };
         let mut client = Client::connect(&socket)?;
         client.call(call)?;

@@ -64,6 +64,13 @@ struct DaemonArgs {
     /// for mercy.
     #[arg(long)]
     service: bool,
+    /// The folder of the installed module: its flags `disable` and `remove` switch Muzzle off at
+    /// once, and its description tells how Muzzle is.
+    #[arg(long, value_name = "FOLDER")]
+    module: Option<PathBuf>,
+    /// Keep the daemon's own log in this file too; it is bounded (FILE and FILE.1)
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +79,8 @@ struct WorkerArgs {
     daemon: DaemonArgs,
     #[arg(long, default_value_t = 0)]
     restarts: u32,
+    #[arg(long)]
+    observe_because: Option<String>,
 }
 
 impl DaemonArgs {
@@ -80,6 +89,9 @@ impl DaemonArgs {
         crate::daemon::Options {
             config,
             service: self.service,
+            module: self.module.clone(),
+            log_file: self.log_file.clone(),
+            observe: None,
         }
     }
 }
@@ -104,9 +116,14 @@ impl Cli {
         match self.command {
             Command::Daemon(args) => crate::daemon::run(&args.options(config)),
             Command::Worker(args) => {
-                let WorkerArgs { daemon, restarts } = args;
-                crate::daemon::work(&daemon.options(config), restarts)
-                    .map(|()| ExitCode::SUCCESS)
+                let WorkerArgs {
+                    daemon,
+                    restarts,
+                    observe_because,
+                } = args;
+                let mut options = daemon.options(config);
+                options.observe = observe_because;
+                crate::daemon::work(&options, restarts).map(|()| ExitCode::SUCCESS)
             }
             Command::Check(args) => {
                 let now = UnixSeconds::from_millis(clock::unix_millis());

@@ -82,6 +82,27 @@ impl Config {
         }
     }
 
+    /// The control socket that the config at `named`, or the usual one, speaks of: also of a
+    /// config that is wrong elsewhere, since the daemon may run with what it said before.
+    ///
+    /// # Errors
+    /// The named file cannot be read.
+    pub fn find_control_socket(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        match Self::find(named) {
+            Ok((config, _)) => Ok(config.control_socket),
+            Err(ConfigError::Wrong(_)) => {
+                let path = named.map_or_else(Self::default_path, Path::to_owned);
+                let text = std::fs::read_to_string(path).unwrap_or_default();
+                let written = text.parse::<toml::Table>().ok().and_then(|table| {
+                    let socket = table.get("control")?.get("socket")?.as_str()?;
+                    (!socket.is_empty()).then(|| PathBuf::from(socket))
+                });
+                Ok(written.unwrap_or_else(Self::default_control_socket))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The same from memory; `file` is what problems call it.
     ///
     /// # Errors

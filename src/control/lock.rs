@@ -41,21 +41,25 @@ fn needs_root(cause: &io::Error) -> &'static str {
 }
 
 impl InstanceLock {
+    /// Makes the folder of the daemon's files (0700) where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_folder(folder: &Path) -> Result<(), LockError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| cannot_create(folder, source))
+    }
+
     /// Takes the lock that belongs to `socket`; makes the folder (0700) where it is missing.
     ///
     /// # Errors
     /// [`LockError::Held`] where another daemon has it.
     pub fn take(socket: &Path) -> Result<Self, LockError> {
-        let create = |path: &Path, source| LockError::Create {
-            path: path.to_owned(),
-            source,
-        };
         if let Some(folder) = socket.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
-                .map_err(|source| create(folder, source))?;
+            Self::make_folder(folder)?;
         }
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
@@ -67,11 +71,11 @@ impl InstanceLock {
                 .write(true)
                 .mode(0o600)
                 .open(&path)
-                .map_err(|source| create(&path, source))?;
+                .map_err(|source| cannot_create(&path, source))?;
             let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) => held,
                 Err((_, Errno::EWOULDBLOCK)) => return Err(LockError::Held(path)),
-                Err((_, errno)) => return Err(create(&path, errno.into())),
+                Err((_, errno)) => return Err(cannot_create(&path, errno.into())),
             };
             // The one before may have removed the file between our open and our lock.
             let current = fs::metadata(&path).map(|metadata| metadata.ino());
@@ -79,6 +83,13 @@ impl InstanceLock {
                 return Ok(Self { path, _held: held });
             }
         }
+    }
+}
+
+fn cannot_create(path: &Path, source: io::Error) -> LockError {
+    LockError::Create {
+        path: path.to_owned(),
+        source,
     }
 }
 

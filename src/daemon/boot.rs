@@ -33,7 +33,11 @@ impl Memory {
             Some(last) if !last.settled => last.unclean.saturating_add(1),
             _ => 0,
         };
-        Self { boot_id: boot_id.to_owned(), settled: false, unclean }
+        Self {
+            boot_id: boot_id.to_owned(),
+            settled: false,
+            unclean,
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -68,8 +72,13 @@ impl BootGuard {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let path = folder.join(FILE);
         // A note that cannot be read or understood is as good as none.
-        let last = fs::read_to_string(&path).ok().and_then(|text| Memory::parse(&text));
-        let guard = Self { path, memory: Memory::after(last, boot_id.trim()) };
+        let last = fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| Memory::parse(&text));
+        let guard = Self {
+            path,
+            memory: Memory::after(last, boot_id.trim()),
+        };
         guard.write()?;
         Ok(guard)
     }
@@ -125,13 +134,19 @@ mod tests {
     fn short_boots_in_a_row_are_counted_and_a_good_one_ends_the_row() {
         assert_eq!(boots(&[("a", false)]).unclean, 0);
         assert_eq!(boots(&[("a", false), ("b", false)]).unclean, 1);
-        assert_eq!(boots(&[("a", false), ("b", false), ("c", false), ("d", false)]).unclean, 3);
+        assert_eq!(
+            boots(&[("a", false), ("b", false), ("c", false), ("d", false)]).unclean,
+            3
+        );
         assert_eq!(boots(&[("a", false), ("b", true), ("c", false)]).unclean, 0);
     }
 
     #[test]
     fn starting_again_in_one_boot_counts_once() {
-        assert_eq!(boots(&[("a", false), ("b", false), ("b", false), ("b", false)]).unclean, 1);
+        assert_eq!(
+            boots(&[("a", false), ("b", false), ("b", false), ("b", false)]).unclean,
+            1
+        );
     }
 
     #[test]

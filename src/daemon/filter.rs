@@ -5,7 +5,8 @@ use anyhow::Context;
 use super::queues::QUEUES;
 use super::rules::Loaded;
 use crate::config::Config;
-use crate::firewall::{Capability, Feature, Iptables, Plan};
+use crate::firewall::apply::Finding;
+use crate::firewall::{Capability, Defect, Feature, Iptables, Plan};
 use crate::queue;
 
 /// The tables of this machine and what Muzzle has put into them.
@@ -92,6 +93,27 @@ impl Filter {
                 Err(error.into())
             }
         }
+    }
+
+    /// Looks whether the plan in force still is, and puts it into force again where somebody has
+    /// taken it apart; says what was wrong. Another program's rule that has come before ours is
+    /// left there: two programs that both want to be first would never end.
+    pub(super) fn mend(&self) -> anyhow::Result<Vec<String>> {
+        let Some(plan) = &self.in_force else {
+            return Ok(Vec::new());
+        };
+        let findings = self.iptables.verify(plan)?;
+        let wrong = |it: &&Finding| !matches!(it.defect, Defect::JumpNotFirst { .. });
+        let wrong: Vec<_> = findings
+            .iter()
+            .filter(wrong)
+            .map(ToString::to_string)
+            .collect();
+        if !wrong.is_empty() {
+            // Its warnings are those of the first time.
+            let _same_as_before = self.iptables.apply(plan)?;
+        }
+        Ok(wrong)
     }
 
     /// Takes everything away, jumps first. What cannot be removed is said and skipped.

@@ -9,6 +9,7 @@ use nix::sys::socket::{
     self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
 };
 
+use crate::decide::Mode;
 use crate::queue::QueueHandle;
 
 /// One end of the line.
@@ -22,14 +23,16 @@ pub(super) struct Link {
 pub(super) enum Word {
     /// It has bound a queue; this is a duplicate of its socket.
     Queue(QueueHandle),
-    /// Its chains are in force.
-    Ready,
+    /// Its chains are in force, in this mode.
+    Ready(Mode),
     /// It is gone.
     End,
 }
 
 const READY: u8 = b'R';
 const QUEUE: u8 = b'Q';
+const ENFORCE: u8 = b'E';
+const OBSERVE: u8 = b'O';
 
 impl Link {
     /// Makes a line: the supervisor's end, and the worker's, which is to become its standard
@@ -59,8 +62,12 @@ impl Link {
     }
 
     /// Tells the supervisor that the chains are in force.
-    pub(super) fn send_ready(&self) -> nix::Result<()> {
-        self.send(&[READY], &[])
+    pub(super) fn send_ready(&self, mode: Mode) -> nix::Result<()> {
+        let mode = match mode {
+            Mode::Enforce => ENFORCE,
+            Mode::Observe => OBSERVE,
+        };
+        self.send(&[READY, mode], &[])
     }
 
     fn send(&self, word: &[u8], attached: &[ControlMessage<'_>]) -> nix::Result<()> {
@@ -102,7 +109,8 @@ impl Link {
                 let number = u16::from_be_bytes([*high, *low]);
                 Word::Queue(QueueHandle::new(own(descriptor), number))
             }
-            ([READY], None) => Word::Ready,
+            ([READY, ENFORCE], None) => Word::Ready(Mode::Enforce),
+            ([READY, OBSERVE], None) => Word::Ready(Mode::Observe),
             _ => Word::End,
         }))
     }

@@ -1,22 +1,148 @@
-//! The daemon's own log: logcat on Android, standard error elsewhere. `RUST_LOG` sets the level.
+//! The daemon's own log: logcat on Android, standard error elsewhere, and on top of that a file
+//! of bounded size where one is named. `RUST_LOG` sets the level off Android.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::clock;
+
+/// Beyond this the file becomes `FILE.1`, in place of the one before: at most twice as much is
+/// kept.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
 
 /// Starts logging. A second call changes nothing.
-#[cfg(target_os = "android")]
-pub(super) fn start() {
-    let config = android_logger::Config::default()
-        .with_tag("muzzle")
-        .with_max_level(log::LevelFilter::Info);
-    android_logger::init_once(config);
+pub(super) fn start(file: Option<&Path>) {
+    let system = system_log();
+    let level = system.level;
+    let logger = Logger {
+        system: system.log,
+        file: file.map(Path::to_owned),
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+    }
 }
 
-/// Starts logging. A second call changes nothing.
-#[cfg(not(target_os = "android"))]
-pub(super) fn start() {
-    use std::io::Write;
+struct Logger {
+    system: Box<dyn Log>,
+    file: Option<PathBuf>,
+}
 
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.system.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        self.system.log(record);
+        if let Some(file) = &self.file {
+            // A full disk must not stop what the log tells of.
+            let _lost = append(file, record);
+        }
+    }
+
+    fn flush(&self) {
+        self.system.flush();
+    }
+}
+
+/// Opened anew for each line: supervisor and worker write to the same file, and either may have
+/// moved it away. The daemon says little, and nothing for a packet.
+fn append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    let line = format!("{} {}: {}\n", local_time(), record.level(), record.args());
+    // One write, so that lines of the two processes do not mix.
+    file.write_all(line.as_bytes())?;
+    if file.metadata()?.len() > MAX_FILE_BYTES {
+        let mut old = path.as_os_str().to_owned();
+        old.push(".1");
+        fs::rename(path, old)?;
+    }
+    Ok(())
+}
+
+fn local_time() -> String {
+    let millis = i64::try_from(clock::unix_millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(
+        |_| millis.to_string(),
+        |time| {
+            let zone = jiff::tz::TimeZone::system();
+            time.to_zoned(zone)
+                .strftime("%Y-%m-%d %H:%M:%S%.3f")
+                .to_string()
+        },
+    )
+}
+
+struct SystemLog {
+    log: Box<dyn Log>,
+    level: LevelFilter,
+}
+
+#[cfg(target_os = "android")]
+fn system_log() -> SystemLog {
+    let level = LevelFilter::Info;
+    let config = android_logger::Config::default()
+        .with_tag("muzzle")
+        .with_max_level(level);
+    SystemLog {
+        log: Box::new(android_logger::AndroidLogger::new(config)),
+        level,
+    }
+}
+
+#[cfg(not(target_os = "android"))]
+fn system_log() -> SystemLog {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
-    let _already_started = env_logger::Builder::new()
+    let logger = env_logger::Builder::new()
         .parse_filters(&filter)
         .format(|out, record| writeln!(out, "muzzle: {}: {}", record.level(), record.args()))
-        .try_init();
+        .build();
+    let level = logger.filter();
+    SystemLog {
+        log: Box::new(logger),
+        level,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_bounded_and_the_newest_lines_are_kept() {
+        let folder = std::env::temp_dir().join(format!("muzzle-log-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("daemon.log");
+        let text = "x".repeat(1000);
+        for number in 0..1000 {
+            let args = format_args!("{number} {text}").to_string();
+            append(
+                &path,
+                &Record::builder().args(format_args!("{args}")).build(),
+            )
+            .unwrap();
+        }
+        let kept: u64 = ["daemon.log", "daemon.log.1"]
+            .iter()
+            .map(|name| fs::metadata(folder.join(name)).map_or(0, |metadata| metadata.len()))
+            .sum();
+        assert!(kept <= 2 * (MAX_FILE_BYTES + 2000), "{kept}");
+        let newest = fs::read_to_string(&path)
+            .or_else(|_| fs::read_to_string(folder.join("daemon.log.1")))
+            .unwrap();
+        assert!(newest.lines().last().unwrap().contains(" 999 x"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

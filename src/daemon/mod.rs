@@ -6,9 +6,11 @@
 //! queues. Between the two nothing but the queue threads touches packets. Either takes the
 //! chains away when the other is gone.
 
+mod boot;
 mod filter;
 mod link;
 mod logging;
+mod module;
 mod process;
 mod queues;
 mod restarts;
@@ -16,7 +18,9 @@ mod rules;
 mod stall;
 mod supervisor;
 mod unseen;
+mod watch;
 mod worker;
+mod worker_process;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +33,13 @@ pub struct Options {
     /// It was started by a script at boot rather than by a person: it leaves the starter's
     /// cgroup, and asks the out-of-memory killer for mercy.
     pub service: bool,
+    /// The folder of the installed module: its flags `disable` and `remove` switch Muzzle off, and
+    /// its description tells how Muzzle is.
+    pub module: Option<PathBuf>,
+    /// A file for the daemon's own log, beside logcat or standard error.
+    pub log_file: Option<PathBuf>,
+    /// Why nothing may be blocked, whatever the config says.
+    pub observe: Option<String>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -36,7 +47,7 @@ pub struct Options {
 /// # Errors
 /// It could not start. Why has been said where the worker could not: then the exit code is its.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    logging::start();
+    logging::start(options.log_file.as_deref());
     supervisor::run(options)
 }
 
@@ -45,6 +56,6 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// It could not start, or a queue failed; nothing is left behind in either case.
 pub fn work(options: &Options, restarts: u32) -> anyhow::Result<()> {
-    logging::start();
+    logging::start(options.log_file.as_deref());
     worker::run(options, restarts)
 }

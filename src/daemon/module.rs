@@ -16,7 +16,7 @@ const OFF_FLAGS: [&str; 2] = ["disable", "remove"];
 pub(super) struct Module {
     folder: PathBuf,
     changes: Inotify,
-    told: Option<String>,
+    told: Option<(&'static str, String)>,
     describing: Option<Child>,
 }
 
@@ -33,7 +33,12 @@ impl Module {
             | AddWatchFlags::IN_MOVED_FROM
             | AddWatchFlags::IN_DELETE_SELF;
         changes.add_watch(folder, events)?;
-        Ok(Self { folder: folder.to_owned(), changes, told: None, describing: None })
+        Ok(Self {
+            folder: folder.to_owned(),
+            changes,
+            told: None,
+            describing: None,
+        })
     }
 
     /// Whether the root manager wants Muzzle to run. A folder that is gone means no.
@@ -56,18 +61,23 @@ impl Module {
         }
     }
 
-    /// Shows `text` as the module's description, through the module's own script: each root
-    /// manager has another way. Does nothing where it stands there already.
-    pub(super) fn describe(&mut self, text: &str) {
+    /// Shows how Muzzle is in the module's description, through the module's own script: each
+    /// root manager has another way. Does nothing where it stands there already.
+    pub(super) fn describe(&mut self, state: &'static str, text: &str) {
         let script = self.folder.join("description.sh");
-        if self.told.as_deref() == Some(text) || !script.exists() {
+        let telling = (state, text.to_owned());
+        if self.told.as_ref() == Some(&telling) || !script.exists() {
             return;
         }
         self.reap();
-        let child = Command::new("sh").arg(script).arg(text).stdin(Stdio::null()).spawn();
+        let child = Command::new("sh")
+            .arg(script)
+            .args([state, text])
+            .stdin(Stdio::null())
+            .spawn();
         match child {
             Ok(child) => {
-                self.told = Some(text.to_owned());
+                self.told = Some(telling);
                 self.describing = Some(child);
             }
             Err(error) => log::warn!("cannot set the module's description: {error}"),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::apps::Packages;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
+use crate::decide::Mode;
 use crate::inspect::Ruleset;
 
 /// Everything that was read, as one.
@@ -24,11 +25,16 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads config, catalogue and packages.
-    pub(super) fn read(named: Option<&Path>) -> anyhow::Result<Self> {
-        let (config, path) = Config::find(named)?;
+    /// Reads config, catalogue and packages. Where there is a reason to `observe`, that is the
+    /// mode, whatever the config says.
+    pub(super) fn read(named: Option<&Path>, observe: Option<&str>) -> anyhow::Result<Self> {
+        let (mut config, path) = Config::find(named)?;
         let catalogue = Arc::new(Catalogue::choose(config.catalogue_directory.as_deref())?);
         let mut warnings = Vec::new();
+        if let Some(reason) = observe {
+            config.mode = Mode::Observe;
+            warnings.push(reason.to_owned());
+        }
         let packages = Arc::new(read_packages(&config.packages_list, &mut warnings));
         let endpoints = catalogue.endpoints.len();
         let ruleset = Arc::new(Ruleset::new(&config, catalogue, &packages));

@@ -8,31 +8,29 @@
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::Pid;
 
-use super::link::{Link, Word};
-use super::restarts::{Next, Restarts};
-use super::stall::{Look, StallWatch};
+use super::boot::{self, BootGuard};
+use super::module::Module;
+use super::restarts::{self, Next, Restarts};
+use super::worker_process::WorkerProcess;
 use super::{Options, process};
+use crate::cli::EXIT_USAGE;
 use crate::clock::Moment;
 use crate::config::Config;
+use crate::control::lock::InstanceLock;
+use crate::decide::Mode;
 use crate::firewall::Iptables;
-use crate::queue::{QueueHandle, occupancy};
 
-/// From one look at a queue to the next, while packets wait in it.
-const LOOK_AGAIN: Duration = Duration::from_millis(400);
 /// How long the worker may take to stop in good order.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Tries to empty a queue that packets still come into.
-const RELEASE_ROUNDS: usize = 8;
 
 /// Runs the worker until it is told to stop, and again whenever it fails.
 ///
@@ -51,25 +49,25 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 struct Supervisor<'a> {
     options: &'a Options,
     signals: SignalFd,
+    module: Option<Module>,
+    boot: Option<BootGuard>,
+    /// When this boot counts as a good one.
+    settle_at: Option<Moment>,
     worker: Option<WorkerProcess>,
     restarts: Restarts,
     start_at: Option<Moment>,
-    stopping: bool,
+    stop: Option<Stop>,
     /// Whether a worker of this supervisor ever got as far as its chains.
     was_ready: bool,
 }
 
-struct WorkerProcess {
-    child: Child,
-    link: Link,
-    queues: Vec<WatchedQueue>,
-    kill_at: Option<Moment>,
-}
-
-struct WatchedQueue {
-    handle: QueueHandle,
-    watch: StallWatch,
-    look_at: Option<Moment>,
+/// Why the worker is being stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The root manager has switched the module off; it may switch it on again.
+    Disabled,
+    /// The daemon was told to end.
+    End,
 }
 
 impl<'a> Supervisor<'a> {
@@ -85,50 +83,91 @@ impl<'a> Supervisor<'a> {
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals =
             SignalFd::with_flags(&listened, flags).context("cannot listen to signals")?;
-        Ok(Self {
+        let module = options.module.as_deref().map(Module::watch).transpose();
+        let boot = if options.service {
+            guard_boot(options.config.as_deref())
+        } else {
+            None
+        };
+        let mut supervisor = Self {
             options,
             signals,
+            module: module.context("cannot watch the module's folder")?,
+            settle_at: boot.as_ref().map(|_| Moment::in_future(boot::SETTLED)),
+            boot,
             worker: None,
             restarts: Restarts::default(),
             start_at: Some(Moment::now()),
-            stopping: false,
+            stop: None,
             was_ready: false,
-        })
+        };
+        supervisor.heed_module();
+        Ok(supervisor)
     }
 
     fn supervise(mut self) -> anyhow::Result<ExitCode> {
         loop {
-            if self.start_at.is_some_and(|at| at <= Moment::now()) {
-                self.start_at = None;
-                let worker = WorkerProcess::start(self.options, self.restarts.total());
-                self.worker = Some(worker.context("cannot start the worker")?);
-            }
+            self.do_what_is_due()?;
             self.wait()?;
             self.heed_signals();
-            if let Some(worker) = &mut self.worker {
-                self.was_ready |= worker.listen();
-                worker.look_at_queues();
-                worker.kill_if_due();
-                let status = worker
-                    .child
-                    .try_wait()
-                    .context("cannot wait for the worker")?;
-                if let Some(status) = status
-                    && let Some(code) = self.worker_ended(status)
-                {
-                    return Ok(code);
+            self.heed_module();
+            let Some(worker) = &mut self.worker else {
+                if self.stop == Some(Stop::End) {
+                    self.settle_boot();
+                    return Ok(ExitCode::SUCCESS);
                 }
-            } else if self.stopping {
-                return Ok(ExitCode::SUCCESS);
+                continue;
+            };
+            let ready = worker.listen();
+            worker.look_at_queues();
+            let status = worker
+                .child
+                .try_wait()
+                .context("cannot wait for the worker")?;
+            self.was_ready |= ready.is_some();
+            // A worker that was told to stop while it started may have become ready first.
+            if let Some(mode) = ready.filter(|_| self.stop.is_none()) {
+                match mode {
+                    Mode::Enforce => self.describe("protecting", "telemetry is refused"),
+                    Mode::Observe => self.describe("observing", "nothing is blocked"),
+                }
+            }
+            if let Some(status) = status
+                && let Some(code) = self.worker_ended(status)
+            {
+                return Ok(code);
             }
         }
     }
 
-    /// Sleeps until a signal, a word of the worker, a packet in a queue that is not being looked
-    /// at, or the next thing that is due.
+    fn do_what_is_due(&mut self) -> anyhow::Result<()> {
+        let now = Moment::now();
+        let due = |at: &mut Option<Moment>| at.take_if(|at| *at <= now).is_some();
+        if due(&mut self.settle_at) {
+            self.settle_boot();
+        }
+        if due(&mut self.start_at) {
+            let objection = self.boot.as_ref().and_then(BootGuard::objection);
+            let worker = WorkerProcess::start(self.options, self.restarts.total(), objection);
+            self.worker = Some(worker.context("cannot start the worker")?);
+        }
+        if let Some(worker) = &mut self.worker
+            && due(&mut worker.kill_at)
+        {
+            log::error!("the worker does not stop: killing it");
+            worker.kill();
+        }
+        Ok(())
+    }
+
+    /// Sleeps until a signal, a change in the module's folder, a word of the worker, a packet in
+    /// a queue that is not being looked at, or the next thing that is due.
     fn wait(&self) -> anyhow::Result<()> {
         let mut waited = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
-        let mut due = self.start_at;
+        if let Some(module) = &self.module {
+            waited.push(PollFd::new(module.as_fd(), PollFlags::POLLIN));
+        }
+        let mut due = earlier(self.start_at, self.settle_at);
         if let Some(worker) = &self.worker {
             waited.push(PollFd::new(worker.link.as_fd(), PollFlags::POLLIN));
             due = earlier(due, worker.kill_at);
@@ -142,7 +181,10 @@ impl<'a> Supervisor<'a> {
         let timeout = due.map_or(PollTimeout::NONE, |due| {
             let millis = due.millis_since(Moment::now());
             // A millisecond more, so that it is due when it is looked at.
-            u16::try_from(millis + 1).map_or(PollTimeout::MAX, PollTimeout::from)
+            i32::try_from(millis + 1)
+                .ok()
+                .and_then(|millis| PollTimeout::try_from(millis).ok())
+                .unwrap_or(PollTimeout::MAX)
         });
         match poll(&mut waited, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -154,22 +196,52 @@ impl<'a> Supervisor<'a> {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let number = i32::try_from(info.ssi_signo).unwrap_or(0);
             match Signal::try_from(number) {
-                Ok(signal @ (Signal::SIGTERM | Signal::SIGINT)) => {
-                    self.stopping = true;
-                    self.start_at = None;
-                    if let Some(worker) = &mut self.worker {
-                        worker.signal(signal);
-                        worker.kill_at = Some(in_future(STOP_LIMIT));
-                    }
-                }
-                Ok(signal @ Signal::SIGHUP) => match &self.worker {
-                    Some(worker) => worker.signal(signal),
+                Ok(Signal::SIGTERM | Signal::SIGINT) => self.stop_worker(Stop::End),
+                Ok(Signal::SIGHUP) => match &self.worker {
+                    Some(worker) => worker.signal(Signal::SIGHUP),
                     // Whoever asks for a reload has mended something: try again.
-                    None => self.start_at = Some(Moment::now()),
+                    None if self.stop.is_none() => self.start_at = Some(Moment::now()),
+                    None => {}
                 },
                 // SIGCHLD: the worker is asked about in any case.
                 _ => {}
             }
+        }
+    }
+
+    /// Follows the root manager's switch.
+    fn heed_module(&mut self) {
+        let Some(module) = &mut self.module else {
+            return;
+        };
+        module.take_changes();
+        module.reap();
+        match (module.is_enabled(), self.stop) {
+            (false, None) => {
+                log::info!("the module is switched off");
+                self.stop_worker(Stop::Disabled);
+            }
+            (true, Some(Stop::Disabled)) => {
+                log::info!("the module is switched on");
+                self.stop = None;
+                self.restarts = Restarts::default();
+                if self.worker.is_none() {
+                    self.start_at = Some(Moment::now());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_worker(&mut self, why: Stop) {
+        self.stop = Some(why);
+        self.start_at = None;
+        if why == Stop::Disabled {
+            self.describe("off", "the module is disabled");
+        }
+        if let Some(worker) = &mut self.worker {
+            worker.signal(Signal::SIGTERM);
+            worker.kill_at = Some(Moment::in_future(STOP_LIMIT));
         }
     }
 
@@ -179,149 +251,74 @@ impl<'a> Supervisor<'a> {
         // A worker that has bound no queue has touched no chain: those that may be there are
         // another daemon's.
         let had_queues = self.worker.take().is_some_and(WorkerProcess::release);
-        if had_queues && !(status.success() && self.stopping) {
+        if had_queues && !(status.success() && self.stop.is_some()) {
             remove_chains(self.options.config.as_deref());
         }
-        if self.stopping {
-            return Some(exit_code(status));
+        match self.stop {
+            Some(Stop::End) => {
+                self.settle_boot();
+                return Some(exit_code(status));
+            }
+            Some(Stop::Disabled) => return None,
+            None => {}
         }
-        if !self.was_ready {
-            // It has said why; trying again would not change it.
-            return Some(exit_code(status));
+        // It has said why. A wrong config stays wrong; at boot anything else may pass by itself,
+        // a lock that somebody else holds for instance.
+        let wrong_config = status.code() == Some(EXIT_USAGE.into());
+        if !self.was_ready && (wrong_config || !self.options.service) {
+            return self.stay_off("could not start", exit_code(status));
         }
         log::error!("the worker ended ({status}); traffic passes unfiltered");
         match self.restarts.failed(Moment::now()) {
             Next::After(pause) => {
                 log::info!("starting it again in {} ms", pause.as_millis());
-                self.start_at = Some(in_future(pause));
+                self.describe("failed", "starting again; traffic passes meanwhile");
+                self.start_at = Some(Moment::in_future(pause));
                 None
             }
             Next::StayOff => {
-                log::error!(
-                    "the worker failed {} times in 10 minutes: Muzzle stays off; nothing is \
-                     filtered until it is started again",
-                    super::restarts::MAX_FAILURES
-                );
-                Some(ExitCode::FAILURE)
+                let count = restarts::MAX_FAILURES;
+                let why = format!("failed {count} times in 10 minutes");
+                self.stay_off(&why, ExitCode::FAILURE)
             }
+        }
+    }
+
+    /// Muzzle stays off, and says so. A service waits for somebody to switch it on again.
+    fn stay_off(&mut self, why: &str, code: ExitCode) -> Option<ExitCode> {
+        log::error!("the worker {why}: Muzzle stays off, and nothing is filtered");
+        self.describe("off", &format!("{why}; see the log"));
+        if self.options.service {
+            None
+        } else {
+            Some(code)
+        }
+    }
+
+    /// This boot has lasted, or ends for Muzzle in good order.
+    fn settle_boot(&mut self) {
+        if let Some(boot) = &mut self.boot {
+            boot.settle();
+        }
+    }
+
+    fn describe(&mut self, state: &'static str, text: &str) {
+        if let Some(module) = &mut self.module {
+            module.describe(state, text);
         }
     }
 }
 
-impl WorkerProcess {
-    fn start(options: &Options, restarts: u32) -> anyhow::Result<Self> {
-        let (link, theirs) = Link::pair()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        if let Some(config) = &options.config {
-            command.arg("--config").arg(config);
-        }
-        command.args(["worker", "--restarts", &restarts.to_string()]);
-        if options.service {
-            command.arg("--service");
-        }
-        // Bionic would ask netd about every socket, and netd may be the one that hangs.
-        command.env("ANDROID_NO_USE_FWMARK_CLIENT", "1");
-        let child = command.stdin(Stdio::from(theirs)).spawn()?;
-        Ok(Self {
-            child,
-            link,
-            queues: Vec::new(),
-            kill_at: None,
-        })
-    }
-
-    /// Takes in what the worker says; whether it said that it is ready.
-    fn listen(&mut self) -> bool {
-        let mut ready = false;
-        loop {
-            match self.link.receive() {
-                Ok(Some(Word::Queue(handle))) => {
-                    let watch = StallWatch::default();
-                    self.queues.push(WatchedQueue {
-                        handle,
-                        watch,
-                        look_at: None,
-                    });
-                }
-                Ok(Some(Word::Ready)) => ready = true,
-                // Its end is told by SIGCHLD.
-                Ok(Some(Word::End) | None) => return ready,
-                Err(errno) => {
-                    log::warn!("the line to the worker is broken: {errno}");
-                    return ready;
-                }
-            }
-        }
-    }
-
-    fn look_at_queues(&mut self) {
-        let now = Moment::now();
-        let mut stalled = false;
-        for queue in &mut self.queues {
-            if queue.look_at.is_some_and(|at| at > now) {
-                continue;
-            }
-            match queue.watch.look(occupancy(queue.handle.number())) {
-                Look::Idle => queue.look_at = None,
-                Look::Busy => queue.look_at = Some(in_future(LOOK_AGAIN)),
-                Look::Stalled { newest } => {
-                    log::error!(
-                        "queue {} has been held for {} ms: letting its packets pass",
-                        queue.handle.number(),
-                        LOOK_AGAIN.as_millis()
-                    );
-                    accept(&queue.handle, newest);
-                    stalled = true;
-                }
-            }
-        }
-        if stalled {
-            self.kill();
-        }
-    }
-
-    fn kill_if_due(&mut self) {
-        if self.kill_at.is_some_and(|at| at <= Moment::now()) {
-            log::error!("the worker does not stop: killing it");
-            self.kill();
-        }
-    }
-
-    fn kill(&mut self) {
-        self.kill_at = None;
-        // It may be gone already.
-        let _gone = self.child.kill();
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
-        // It has not been waited for, so the pid is still its own.
-        let _gone = kill(pid, signal);
-    }
-
-    /// Lets what the dead worker held pass and closes the duplicates: from then on the rules let
-    /// everything pass by themselves (`--queue-bypass`). Whether it had any queue.
-    fn release(self) -> bool {
-        for queue in &self.queues {
-            let number = queue.handle.number();
-            for _ in 0..RELEASE_ROUNDS {
-                match occupancy(number).filter(|queue| queue.waiting > 0) {
-                    Some(held) => accept(&queue.handle, held.sequence),
-                    None => break,
-                }
-            }
-        }
-        !self.queues.is_empty()
-    }
-}
-
-fn accept(handle: &QueueHandle, newest: u32) {
-    if let Err(errno) = handle.accept_up_to(newest) {
-        log::warn!(
-            "cannot let the packets of queue {} pass: {errno}",
-            handle.number()
-        );
-    }
+/// The guard of this boot, where its note can be kept.
+fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
+    let socket = Config::find(config).unwrap_or_default().0.control_socket;
+    let folder = socket.parent()?;
+    let guard = InstanceLock::make_folder(folder)
+        .map_err(anyhow::Error::new)
+        .and_then(|()| Ok(BootGuard::start(folder)?));
+    guard
+        .inspect_err(|error| log::warn!("boots are not counted: {error:#}"))
+        .ok()
 }
 
 /// Takes the chains away. The config may be broken by now; then the usual iptables will do.
@@ -351,9 +348,4 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 
 fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
     one.into_iter().chain(other).min()
-}
-
-fn in_future(pause: Duration) -> Moment {
-    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-    Moment(Moment::now().0.saturating_add(millis))
 }

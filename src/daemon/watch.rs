@@ -33,7 +33,11 @@ impl TableWatch {
             .ok();
         let mut now_and_then = interval_at(Instant::now() + NOW_AND_THEN, NOW_AND_THEN);
         now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { links, settled_at: None, now_and_then }
+        Self {
+            links,
+            settled_at: None,
+            now_and_then,
+        }
     }
 
     /// Waits until the tables are worth a look. May be dropped and called again.

@@ -15,6 +15,7 @@ use super::link::Link;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
 use super::unseen::Unseen;
+use super::watch::TableWatch;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
@@ -34,13 +35,14 @@ pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
         process::set_oom_score(process::WORKER_OOM_SCORE);
     }
     let link = Link::from_stdin().context("there is no line to a supervisor")?;
-    let loaded = Loaded::read(options.config.as_deref())?;
+    let loaded = Loaded::read(options.config.as_deref(), options.observe.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
     let start = Start {
         config_path: options.config.clone(),
+        observe: options.observe.clone(),
         restarts,
         loaded,
         link,
@@ -51,6 +53,7 @@ pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
 /// What a worker starts with.
 struct Start {
     config_path: Option<PathBuf>,
+    observe: Option<String>,
     restarts: u32,
     loaded: Loaded,
     link: Link,
@@ -58,6 +61,7 @@ struct Start {
 
 struct Worker {
     config_path: Option<PathBuf>,
+    observe: Option<String>,
     loaded: Loaded,
     rules: Arc<ArcSwap<Ruleset>>,
     packages: Arc<ArcSwap<Packages>>,
@@ -91,6 +95,7 @@ impl Start {
     async fn and_serve(self) -> anyhow::Result<()> {
         let Self {
             config_path,
+            observe,
             restarts,
             loaded,
             link,
@@ -121,6 +126,7 @@ impl Start {
         tokio::task::spawn_local(record::run(receiver, Arc::clone(&log)));
         let worker = Worker {
             config_path,
+            observe,
             loaded,
             rules,
             packages,
@@ -152,7 +158,8 @@ fn in_force(
     let path = &loaded.config.control_socket;
     let socket = ControlSocket::bind(path)
         .with_context(|| format!("cannot make the control socket {}", path.display()))?;
-    link.send_ready().context("cannot reach the supervisor")?;
+    link.send_ready(loaded.config.mode)
+        .context("cannot reach the supervisor")?;
     Ok(socket)
 }
 
@@ -166,6 +173,7 @@ impl Worker {
         let supervisor = link
             .into_stream()
             .context("cannot listen to the supervisor")?;
+        let mut tables = TableWatch::start();
         let (orders, mut incoming) = mpsc::channel(16);
         let server = tokio::task::spawn_local(socket.serve(
             Arc::clone(&self.log),
@@ -187,6 +195,7 @@ impl Worker {
                 },
                 Some(order) = incoming.recv() => self.carry_out(order),
                 failure = self.queues.failure() => break Err(failure),
+                () = tables.due() => self.mend_tables(),
                 // It never says anything: this is its end.
                 _ = supervisor.readable() => {
                     log::error!("the supervisor is gone");
@@ -222,7 +231,7 @@ impl Worker {
     /// Reads everything again and swaps it whole; on any problem all stays as it was.
     fn reload(&mut self) -> Result<String, String> {
         let kept = "the rules in force stay as they are";
-        let loaded = Loaded::read(self.config_path.as_deref())
+        let loaded = Loaded::read(self.config_path.as_deref(), self.observe.as_deref())
             .map_err(|error| format!("{error:#}\n{kept}"))?;
         let restart = self.loaded.needs_restart_for(&loaded);
         if !restart.is_empty() {
@@ -238,12 +247,29 @@ impl Worker {
             .map_err(|error| format!("{error:#}\n{kept}"))?;
         if applied {
             self.unseen.start_over(unseen, &self.queues);
+        } else {
+            self.mend_tables();
         }
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
         self.loaded = loaded;
         Ok(format!("reloaded: {}", self.loaded.summary()))
+    }
+
+    /// Looks whether somebody has taken our rules apart, and mends them.
+    fn mend_tables(&mut self) {
+        let unseen = self.unseen.count(&self.filter, &self.queues);
+        match self.filter.mend() {
+            Ok(wrong) if wrong.is_empty() => {}
+            Ok(wrong) => {
+                self.unseen.start_over(unseen, &self.queues);
+                for wrong in wrong {
+                    log::warn!("{wrong}: somebody has changed the rules; they are mended");
+                }
+            }
+            Err(error) => log::error!("the rules cannot be looked after: {error:#}"),
+        }
     }
 
     fn status(&self) -> Status {

@@ -27,7 +27,12 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    pub(super) fn start(phone: &Namespace, folder: &Path, config: &str) -> Self {
+    pub(super) fn start(
+        phone: &Namespace,
+        folder: &Path,
+        config: &str,
+        arguments: &[&str],
+    ) -> Self {
         let socket = control_socket(config);
         let name = socket.file_stem().expect("a socket has a name");
         let file = folder.join(name).with_extension("toml");
@@ -37,7 +42,10 @@ impl Daemon {
         let output = output.expect("the log can be opened");
         let errors = output.try_clone().expect("a file can be opened twice");
         let mut command = phone.command(env!("CARGO_BIN_EXE_muzzle"));
-        command.args(["daemon", "--config"]).arg(&file);
+        command
+            .args(["daemon", "--config"])
+            .arg(&file)
+            .args(arguments);
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().expect("the daemon can be started");
         let mut daemon = Self {

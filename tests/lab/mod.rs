@@ -320,7 +320,14 @@ impl Lab {
     /// Starts `muzzle daemon` on the phone and waits until its control socket is there.
     /// `config` must hold `[control] socket = "PATH"`; [`Lab::folder`] is a place for it.
     pub(crate) fn start_daemon(&self, config: &str) -> Daemon {
-        Daemon::start(&self.phone, self.folder(), config)
+        Daemon::start(&self.phone, self.folder(), config, &[])
+    }
+
+    /// The same as a module's `service.sh` does it; `module` is the module's folder.
+    pub(crate) fn start_service(&self, config: &str, module: &Path) -> Daemon {
+        let module = module.to_str().expect("the lab's paths are text");
+        let arguments = ["--service", "--module", module];
+        Daemon::start(&self.phone, self.folder(), config, &arguments)
     }
 }
 

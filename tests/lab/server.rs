@@ -189,7 +189,11 @@ fn serve(
                 End::Closed
             }
             Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                if matches!(
+                    error.kind(),
+                    // A read with a time-out is not resumed when a child stops or goes on.
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                ) =>
             {
                 continue;
             }

@@ -21,5 +21,6 @@ mod prefilter;
 mod redirected;
 mod resolvers;
 mod running;
+mod service;
 mod supervisor;
 mod trouble;

@@ -1,0 +1,72 @@
+#!/bin/sh
+# Tests the module on a made-up phone: a root folder with BusyBox, /data and /system/bin, in its own
+# mount, network and process namespaces. The managers' part is tests/module/manager.sh, the cases
+# are tests/module/cases.sh. Needs root. test-module.sh [PROGRAM]: target/debug/muzzle otherwise.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "test-module.sh: needs root, for namespaces" >&2
+    exit 1
+fi
+program=${1:-target/debug/muzzle}
+[ -n "${1-}" ] || cargo build --quiet
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+# The phone's root, world-readable as a root is.
+chmod 755 "$work"
+
+# --- the zips -------------------------------------------------------------------------------------
+
+strip -o "$work/muzzle" "$program"
+pack() { MUZZLE_BINARY="$work/muzzle" MUZZLE_DIST="$work/$1" ./scripts/build-module.sh >/dev/null; }
+pack dist
+MUZZLE_UPDATE_URL=https://example.org/muzzle pack served
+pack again
+mkdir "$work/zips"
+PYTHONDONTWRITEBYTECODE=1 python3 tests/module/zips.py "$work"
+
+# --- the phone ------------------------------------------------------------------------------------
+
+phone="$work/phone"
+mkdir -p "$phone/bb" "$phone/system/bin" "$phone/data" "$phone/dev" "$phone/proc" "$phone/run" \
+    "$phone/usr" "$phone/etc" "$phone/lacking" "$phone/tests" "$phone/zips"
+for folder in bin sbin lib lib64 lib32; do
+    [ ! -e "/$folder" ] || ln -s "usr/$folder" "$phone/$folder"
+done
+touch "$phone/dev/null"
+for program in iptables ip6tables; do
+    ln -s "/usr/sbin/$program-legacy" "$phone/system/bin/$program"
+    # An iptables whose kernel has no NFQUEUE.
+    for suffix in "" -restore; do
+        cat >"$phone/lacking/$program-legacy$suffix" <<END
+#!/bin/sh
+input=\$(cat)
+case "\$* \$input" in *NFQUEUE*)
+    echo "No chain/target/match by that name." >&2
+    exit 1 ;;
+esac
+printf '%s\n' "\$input" | /usr/sbin/$program-legacy$suffix "\$@"
+END
+    done
+done
+# Magisk's own command, as far as the module uses it.
+printf '#!/bin/sh\n[ "$*" = --path ] && [ -d /debug_ramdisk ] && echo /debug_ramdisk\n' \
+    >"$phone/system/bin/magisk"
+chmod 755 "$phone/lacking/"* "$phone/system/bin/magisk"
+for applet in $(busybox --list); do
+    ln -s /usr/bin/busybox "$phone/bb/$applet"
+done
+
+# Only the namespaces know these mounts; they go with them.
+# shellcheck disable=SC2016 # expands in the shell that runs it
+unshare --mount --net --pid --fork sh -eu -c '
+    phone=$1
+    mount --rbind /usr "$phone/usr"
+    mount --bind /dev/null "$phone/dev/null"
+    mount --bind tests/module "$phone/tests"
+    mount --bind "$2" "$phone/zips"
+    mount -t proc proc "$phone/proc"
+    exec chroot "$phone" /bb/env -i PATH=/bb:/system/bin:/usr/sbin /bb/ash /tests/cases.sh
+' sh "$phone" "$work/zips"
