@@ -53,6 +53,8 @@ done
 lap "fetched"
 
 rustup target add --toolchain "$(rustup show active-toolchain | cut -d ' ' -f 1)" "$target" 2>/dev/null
+# These would be taken instead of the flags below.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 # The linker that comes with Rust, so that no cross compiler is needed. Not in a .cargo/config.toml:
 # whoever has a linker of their own keeps it.
 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clinker=rust-lld -Clink-arg=-zmax-page-size=16384"

@@ -77,7 +77,7 @@ code=0
 wait "$daemon" || code=$?
 is "its exit status" "$code" 0
 holds "iptables-save and ip6tables-save are as before" no_rules_left
-is "its folder is empty" "$(ls -A /data/local/tmp/control)" ""
+is "of its files the note of this boot is left" "$(ls -A /data/local/tmp/control)" boot
 is "traffic passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
 is "no complaint of the kernel" "$(dmesg | grep -E 'BUG|WARNING|Oops|Call trace')" ""
 [ "$failed" -eq 0 ] || sed 's/^/  daemon: /' /tmp/daemon.log

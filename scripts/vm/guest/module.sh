@@ -26,7 +26,19 @@ works() { # TEXT: short, since the daemon by itself has been looked at
 }
 
 left_before="$(left_over)"
-# The managers' common way, in each manager's surroundings.
+starts() { # NAME: where it does not, what it says
+    if ! wait_for 30 in_module status; then
+        fail "$1" "$(in_module status 2>&1)"
+        for file in $data/log/daemon.log $data/start.log; do
+            [ ! -e "$file" ] || sed 's/^/  daemon: /' "$file"
+        done
+        return 1
+    fi
+    pass "$1"
+}
+shown() { sed -n 's/^description=//p' $module/module.prop; }
+shows() { case "$(shown)" in "$1: "*) ;; *) return 1 ;; esac; }
+
 for root in Magisk KernelSU APatch; do
     heading "the module under $root"
     make_manager $root
@@ -35,37 +47,29 @@ for root in Magisk KernelSU APatch; do
     echo "$said"
     is "$root: the manager is told by its name" "$said" "*- $root *"
     start_phone $root
-    soon "$root: it starts" 30 in_module status
+    starts "$root: it starts" || break
     works "$root"
     is "$root: the data folder is private" "$(mode_of $data)" 700
     is "$root: the config is private" "$(mode_of $data/muzzle.toml)" 600
     is "$root: the action button" "$(as_manager $root sh $module/action.sh)" \
         "*is protecting*com.android.browser*"
     is "$root: the command is on root's path" "$("$commands/muzzle" --version 2>&1)" "muzzle *"
+    soon "$root: the module's description says so" 10 shows protecting
 
-    if in_module daemon --help | grep -q -- --module; then
-        touch $module/disable
-        soon "$root: disabled, its rules go at once" 10 no_rules_left
-        is "$root: disabled, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
-        rm $module/disable
-        soon "$root: enabled, it refuses again" 30 is_refused
-        touch $module/remove
-        soon "$root: to be removed, its rules go at once" 10 no_rules_left
-    else
-        echo "SKIP $root: disable and enable without a restart (this daemon has no --module)"
-        touch $module/disable
-        restart_phone $root
-        holds "$root: disabled, no rules" no_rules_left
-        is "$root: disabled, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
-        rm $module/disable
-        start_phone $root
-        soon "$root: enabled, it starts again" 30 in_module status
-        is "$root: enabled, it refuses again" "$(client dns $dns4 $blocked A)" "nxdomain * ms"
-        touch $module/remove
-    fi
-    # uninstall.sh meets a running daemon, which it does not do on a phone.
-    start_phone $root
-    soon "$root: removed, no process is left" 20 no_processes
+    touch $module/disable
+    soon "$root: disabled, its rules go at once" 10 no_rules_left
+    is "$root: disabled, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
+    soon "$root: disabled, the description says so" 10 shows off
+    rm $module/disable
+    soon "$root: enabled, it refuses again" 30 is_refused
+    starts "$root: enabled, it is ready again" || break
+    soon "$root: enabled, the description says so" 10 shows protecting
+
+    touch $module/remove
+    soon "$root: to be removed, its rules go at once" 10 no_rules_left
+    is "$root: to be removed, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
+    restart_phone $root
+    holds "$root: removed, no process is left" no_processes
     holds "$root: removed, no rules are left" no_rules_left
     holds "$root: removed, no module folder is left" [ ! -e $module ]
     is "$root: removed, no file is left" "$(left_over)" "$left_before"
@@ -78,7 +82,7 @@ make_manager $root
 install_zip $root /vm/older.zip >/dev/null 2>&1
 is "the older version is installed" "$?" 0
 start_phone $root
-soon "it starts" 30 in_module status
+starts "it starts"
 sed -i 's/^preset = .*/preset = "strict"/' $data/muzzle.toml
 cat >>$data/muzzle.toml <<END
 
@@ -92,7 +96,7 @@ is "this version is installed over it" "$?" 0
 is "it says that the config is kept" "$said" "*yours, kept*"
 is "the older one works until the restart" "$(client dns $dns4 $blocked A)" "nxdomain * ms"
 restart_phone $root
-soon "this version starts" 30 in_module status
+starts "this version starts"
 is "it is this version" "$(version_code $module/module.prop)" "[1-9]??*"
 holds "nothing of the older version is left" [ ! -e $module/only-in-older ]
 holds "the config is the user's" cmp $data/muzzle.toml /tmp/config.mine
