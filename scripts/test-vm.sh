@@ -38,6 +38,7 @@ esac
 limit=300
 cache="${MUZZLE_VM_CACHE:-target/vm}"
 target=aarch64-unknown-linux-musl
+program="${CARGO_TARGET_DIR:-target}/$target/emulated/muzzle"
 started="$(date +%s)"
 lap() {
     now="$(date +%s)"
@@ -68,12 +69,12 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-MUZZLE_BINARY="target/$target/emulated/muzzle" MUZZLE_DIST="$work/dist" \
+MUZZLE_BINARY="$program" MUZZLE_DIST="$work/dist" \
     ./scripts/build-module.sh >/dev/null
 python3 scripts/vm/older.py "$work"/dist/muzzle-*.zip "$work/older.zip"
 guest=scripts/vm/guest
 set -- "$guest/init:init" "$work/older.zip:vm/older.zip" "$(echo "$work"/dist/*.zip):vm/muzzle.zip" \
-    "$cache/peer:vm/peer" "target/$target/emulated/muzzle:vm/muzzle" config/muzzle.toml:vm/muzzle.toml
+    "$cache/peer:vm/peer" "$program:vm/muzzle" config/muzzle.toml:vm/muzzle.toml
 for file in "$guest"/*.sh "$guest/getprop"; do
     set -- "$@" "$file:vm/${file##*/}"
 done

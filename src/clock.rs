@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// A point on the clock that keeps counting in suspend (`CLOCK_BOOTTIME`), in milliseconds.
+/// A point on one of the clocks that count up from the system's start, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
@@ -15,17 +15,24 @@ impl Moment {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The moment `pause` from now.
+    /// This moment and `pause` after it.
     #[must_use]
-    pub fn in_future(pause: Duration) -> Self {
+    pub fn after(self, pause: Duration) -> Self {
         let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        Self(Self::now().0.saturating_add(millis))
+        Self(self.0.saturating_add(millis))
     }
 
-    /// Reads the clock. One vDSO call, no system call on arm64 and x86-64.
+    /// How long the system has been up, sleep included (`CLOCK_BOOTTIME`).
     #[must_use]
-    pub fn now() -> Self {
+    pub fn since_boot() -> Self {
         Self(millis(ClockId::CLOCK_BOOTTIME))
+    }
+
+    /// How long the system has been awake (`CLOCK_MONOTONIC`): for whatever is to happen after a
+    /// while in which others could run.
+    #[must_use]
+    pub fn awake() -> Self {
+        Self(millis(ClockId::CLOCK_MONOTONIC))
     }
 }
 
@@ -36,7 +43,7 @@ pub fn unix_millis() -> u64 {
 }
 
 fn millis(clock: ClockId) -> u64 {
-    // Both clocks exist on every kernel since 2.6.39 and are never negative.
+    // All of them exist on every kernel since 2.6.39 and are never negative.
     clock_gettime(clock).map_or(0, |time| {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);

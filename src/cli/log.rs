@@ -79,11 +79,12 @@ fn line(record: &Record) -> String {
         .clone()
         .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
-    let why = why(record);
+    let rest = format!("{evidence:<9}  {}", why(record));
+    let rest = rest.trim_end();
     let dim = Style::new().dimmed();
     format!(
         "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {app:<24}  {target:<32}  \
-         {dim}{evidence:<9}  {why}{dim:#}"
+         {dim}{rest}{dim:#}"
     )
 }
 

@@ -123,7 +123,7 @@ impl Cli {
                 } = args;
                 let mut options = daemon.options(config);
                 options.observe = observe_because;
-                crate::daemon::work(&options, restarts).map(|()| ExitCode::SUCCESS)
+                Ok(crate::daemon::work(&options, restarts))
             }
             Command::Check(args) => {
                 let now = UnixSeconds::from_millis(clock::unix_millis());

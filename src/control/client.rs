@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use super::lock::InstanceLock;
 use super::protocol::{Body, Call, Reply, Request, VERSION};
 
 /// Why the daemon did not answer.
@@ -12,6 +13,12 @@ pub enum ClientError {
     /// Nobody listens.
     #[error("Muzzle is not running (nobody answers at {})", .0.display())]
     NotRunning(PathBuf),
+    /// A supervisor is there, but no worker answers.
+    #[error(
+        "Muzzle is off right now, and nothing is filtered: its worker failed or is starting (the \
+         daemon is process {0}; its log says more; `muzzle reload` makes it try again)"
+    )]
+    Off(u32),
     /// The socket belongs to root.
     #[error("only root may talk to the daemon; try again with su or sudo")]
     Forbidden,
@@ -43,7 +50,10 @@ impl Client {
     pub fn connect(socket: &Path) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Forbidden,
-            _ => ClientError::NotRunning(socket.to_owned()),
+            _ => InstanceLock::holder(socket).map_or_else(
+                || ClientError::NotRunning(socket.to_owned()),
+                ClientError::Off,
+            ),
         })?;
         Ok(Self {
             stream: BufReader::new(stream),

@@ -2,7 +2,7 @@
 //! let go by the kernel however it dies.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -61,9 +61,7 @@ impl InstanceLock {
         if let Some(folder) = socket.parent() {
             Self::make_folder(folder)?;
         }
-        let mut path = socket.as_os_str().to_owned();
-        path.push(".lock");
-        let path = PathBuf::from(path);
+        let path = path_beside(socket);
         loop {
             let file = OpenOptions::new()
                 .create(true)
@@ -80,10 +78,31 @@ impl InstanceLock {
             // The one before may have removed the file between our open and our lock.
             let current = fs::metadata(&path).map(|metadata| metadata.ino());
             if held.metadata().map(|metadata| metadata.ino()).ok() == current.ok() {
+                let pid = format!("{}\n", std::process::id());
+                held.set_len(0)
+                    .and_then(|()| (&*held).write_all(pid.as_bytes()))
+                    .map_err(|source| cannot_create(&path, source))?;
                 return Ok(Self { path, _held: held });
             }
         }
     }
+
+    /// The process that holds the lock that belongs to `socket`, if one does.
+    #[must_use]
+    pub fn holder(socket: &Path) -> Option<u32> {
+        let path = path_beside(socket);
+        let file = File::open(&path).ok()?;
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Err((_, Errno::EWOULDBLOCK)) => fs::read_to_string(&path).ok()?.trim().parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+fn path_beside(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".lock");
+    PathBuf::from(path)
 }
 
 fn cannot_create(path: &Path, source: io::Error) -> LockError {
@@ -113,7 +132,9 @@ mod tests {
             InstanceLock::take(&socket),
             Err(LockError::Held(_))
         ));
+        assert_eq!(InstanceLock::holder(&socket), Some(std::process::id()));
         drop(first);
+        assert_eq!(InstanceLock::holder(&socket), None);
         drop(InstanceLock::take(&socket).unwrap());
         fs::remove_dir(&folder).unwrap();
     }

@@ -1,5 +1,7 @@
 //! What is said over the control socket.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::record::{CounterValues, Record};
@@ -54,7 +56,7 @@ pub enum Body {
     /// How the daemon is.
     Status(Box<Status>),
     /// One record of the log.
-    Record(Box<Record>),
+    Record(Arc<Record>),
     /// The follower was too slow: this many records were left out.
     Missed(u64),
     /// The call is done; a sentence for the user, perhaps empty.

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::protocol::{Body, Call, MAX_REQUEST_BYTES, Reply, Request, Status, VERSION};
 use crate::apps::Packages;
-use crate::record::{Entry, Log, Record};
+use crate::record::{Entry, Log};
 
 /// Clients served side by side; the page, a terminal or two.
 const MAX_CLIENTS: usize = 16;
@@ -194,7 +194,7 @@ impl Client {
     }
 
     fn told(&self, entry: &Entry) -> Body {
-        Body::Record(Box::new(Record::new(entry, &self.packages.load())))
+        Body::Record(entry.record(&self.packages.load()))
     }
 }
 

@@ -75,7 +75,7 @@ impl Filter {
                 let missing = self
                     .capabilities
                     .iter()
-                    .filter(|it| !it.present)
+                    .filter(|it| !it.present && it.feature.is_used())
                     .map(lacking);
                 let warnings = applied.warnings.iter().map(ToString::to_string);
                 self.warnings = warnings.chain(missing).collect();

@@ -25,6 +25,8 @@ mod worker_process;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::exit_code;
+
 /// How the daemon is to run.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -51,11 +53,16 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     supervisor::run(options)
 }
 
-/// Runs the worker, on the line to its supervisor that is its standard input.
-///
-/// # Errors
-/// It could not start, or a queue failed; nothing is left behind in either case.
-pub fn work(options: &Options, restarts: u32) -> anyhow::Result<()> {
+/// Runs the worker, on the line to its supervisor that is its standard input. Why it could not
+/// start, or which queue failed, is in the log, and nothing is left behind in either case.
+#[must_use]
+pub fn work(options: &Options, restarts: u32) -> ExitCode {
     logging::start(options.log_file.as_deref());
-    worker::run(options, restarts)
+    match worker::run(options, restarts) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
 }

@@ -41,9 +41,14 @@ impl Module {
         })
     }
 
-    /// Whether the root manager wants Muzzle to run. A folder that is gone means no.
+    /// Whether somebody has deleted the folder.
+    pub(super) fn is_gone(&self) -> bool {
+        !self.folder.exists()
+    }
+
+    /// Whether the root manager wants Muzzle to run.
     pub(super) fn is_enabled(&self) -> bool {
-        self.folder.exists() && !OFF_FLAGS.iter().any(|flag| self.folder.join(flag).exists())
+        !OFF_FLAGS.iter().any(|flag| self.folder.join(flag).exists())
     }
 
     /// Takes the changes in, so that the next wait sleeps.

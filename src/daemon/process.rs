@@ -21,6 +21,12 @@ pub(super) const SUPERVISOR_OOM_SCORE: i32 = -1000;
 /// The worker, before it.
 pub(super) const WORKER_OOM_SCORE: i32 = -900;
 
+/// Names this process for ps and top, which would show `exe` for a worker.
+pub(super) fn set_name(name: &str) {
+    // A name is a courtesy.
+    let _unnamed = fs::write("/proc/self/comm", name);
+}
+
 /// Opens all signals; magiskd starts its children with all of them blocked.
 pub(super) fn unblock_signals() -> nix::Result<()> {
     SigSet::empty().thread_set_mask()

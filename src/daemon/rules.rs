@@ -26,8 +26,13 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Reads config, catalogue and packages. Where there is a reason to `observe`, that is the
-    /// mode, whatever the config says.
-    pub(super) fn read(named: Option<&Path>, observe: Option<&str>) -> anyhow::Result<Self> {
+    /// mode, whatever the config says. `before` are the packages known before: they stay where the
+    /// list cannot be read any more.
+    pub(super) fn read(
+        named: Option<&Path>,
+        observe: Option<&str>,
+        before: Option<&Arc<Packages>>,
+    ) -> anyhow::Result<Self> {
         let (mut config, path) = Config::find(named)?;
         let catalogue = Arc::new(Catalogue::choose(config.catalogue_directory.as_deref())?);
         let mut warnings = Vec::new();
@@ -35,7 +40,7 @@ impl Loaded {
             config.mode = Mode::Observe;
             warnings.push(reason.to_owned());
         }
-        let packages = Arc::new(read_packages(&config.packages_list, &mut warnings));
+        let packages = read_packages(&config.packages_list, before, &mut warnings);
         let endpoints = catalogue.endpoints.len();
         let ruleset = Arc::new(Ruleset::new(&config, catalogue, &packages));
         Ok(Self {
@@ -73,15 +78,25 @@ impl Loaded {
     }
 }
 
-fn read_packages(path: &Path, warnings: &mut Vec<String>) -> Packages {
-    match std::fs::read(path) {
-        Ok(bytes) => Packages::parse(&String::from_utf8_lossy(&bytes)),
-        Err(error) => {
+fn read_packages(
+    path: &Path,
+    before: Option<&Arc<Packages>>,
+    warnings: &mut Vec<String>,
+) -> Arc<Packages> {
+    let error = match std::fs::read(path) {
+        Ok(bytes) => return Arc::new(Packages::parse(&String::from_utf8_lossy(&bytes))),
+        Err(error) => format!("cannot read {} ({error})", path.display()),
+    };
+    match before.filter(|packages| !packages.is_empty()) {
+        Some(packages) => {
+            warnings.push(format!("apps installed since are unknown: {error}"));
+            Arc::clone(packages)
+        }
+        None => {
             warnings.push(format!(
-                "apps are shown by user id and rules for apps do nothing: cannot read {} ({error})",
-                path.display()
+                "apps are shown by user id and rules for apps do nothing: {error}"
             ));
-            Packages::default()
+            Arc::default()
         }
     }
 }

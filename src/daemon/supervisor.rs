@@ -53,6 +53,7 @@ struct Supervisor<'a> {
     boot: Option<BootGuard>,
     /// When this boot counts as a good one.
     settle_at: Option<Moment>,
+    lock: Option<InstanceLock>,
     worker: Option<WorkerProcess>,
     restarts: Restarts,
     start_at: Option<Moment>,
@@ -68,6 +69,8 @@ enum Stop {
     Disabled,
     /// The daemon was told to end.
     End,
+    /// The worker is to start anew, under other circumstances.
+    Renewal,
 }
 
 impl<'a> Supervisor<'a> {
@@ -93,11 +96,12 @@ impl<'a> Supervisor<'a> {
             options,
             signals,
             module: module.context("cannot watch the module's folder")?,
-            settle_at: boot.as_ref().map(|_| Moment::in_future(boot::SETTLED)),
+            settle_at: boot.as_ref().map(|_| Moment::awake().after(boot::SETTLED)),
             boot,
+            lock: None,
             worker: None,
             restarts: Restarts::default(),
-            start_at: Some(Moment::now()),
+            start_at: Some(Moment::awake()),
             stop: None,
             was_ready: false,
         };
@@ -107,7 +111,9 @@ impl<'a> Supervisor<'a> {
 
     fn supervise(mut self) -> anyhow::Result<ExitCode> {
         loop {
-            self.do_what_is_due()?;
+            if let Some(code) = self.do_what_is_due()? {
+                return Ok(code);
+            }
             self.wait()?;
             self.heed_signals();
             self.heed_module();
@@ -140,15 +146,29 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn do_what_is_due(&mut self) -> anyhow::Result<()> {
-        let now = Moment::now();
+    fn do_what_is_due(&mut self) -> anyhow::Result<Option<ExitCode>> {
+        let now = Moment::awake();
         let due = |at: &mut Option<Moment>| at.take_if(|at| *at <= now).is_some();
         if due(&mut self.settle_at) {
+            let only_observed = self.objection().is_some();
             self.settle_boot();
+            if only_observed && self.stop.is_none() {
+                log::info!("this boot has lasted: blocks are carried out again");
+                self.stop_worker(Stop::Renewal);
+            }
         }
         if due(&mut self.start_at) {
-            let objection = self.boot.as_ref().and_then(BootGuard::objection);
-            let worker = WorkerProcess::start(self.options, self.restarts.total(), objection);
+            let locked = self.take_lock();
+            if let Err(error) = locked {
+                return if self.options.service {
+                    log::error!("{error:#}");
+                    Ok(self.stay_off("another daemon is running", ExitCode::FAILURE))
+                } else {
+                    Err(error)
+                };
+            }
+            let restarts = self.restarts.total();
+            let worker = WorkerProcess::start(self.options, restarts, self.objection());
             self.worker = Some(worker.context("cannot start the worker")?);
         }
         if let Some(worker) = &mut self.worker
@@ -157,7 +177,22 @@ impl<'a> Supervisor<'a> {
             log::error!("the worker does not stop: killing it");
             worker.kill();
         }
+        Ok(None)
+    }
+
+    /// Takes the lock that makes this the only daemon, once. The worker will complain of a config
+    /// that cannot be read.
+    fn take_lock(&mut self) -> anyhow::Result<()> {
+        if self.lock.is_none()
+            && let Ok(socket) = Config::find_control_socket(self.options.config.as_deref())
+        {
+            self.lock = Some(InstanceLock::take(&socket)?);
+        }
         Ok(())
+    }
+
+    fn objection(&self) -> Option<String> {
+        self.boot.as_ref().and_then(BootGuard::objection)
     }
 
     /// Sleeps until a signal, a change in the module's folder, a word of the worker, a packet in
@@ -179,7 +214,7 @@ impl<'a> Supervisor<'a> {
             }
         }
         let timeout = due.map_or(PollTimeout::NONE, |due| {
-            let millis = due.millis_since(Moment::now());
+            let millis = due.millis_since(Moment::awake());
             // A millisecond more, so that it is due when it is looked at.
             i32::try_from(millis + 1)
                 .ok()
@@ -200,7 +235,10 @@ impl<'a> Supervisor<'a> {
                 Ok(Signal::SIGHUP) => match &self.worker {
                     Some(worker) => worker.signal(Signal::SIGHUP),
                     // Whoever asks for a reload has mended something: try again.
-                    None if self.stop.is_none() => self.start_at = Some(Moment::now()),
+                    None if self.stop.is_none() => {
+                        self.restarts = Restarts::default();
+                        self.start_at = Some(Moment::awake());
+                    }
                     None => {}
                 },
                 // SIGCHLD: the worker is asked about in any case.
@@ -216,8 +254,14 @@ impl<'a> Supervisor<'a> {
         };
         module.take_changes();
         module.reap();
+        if module.is_gone() && self.stop != Some(Stop::End) {
+            log::info!("the module is gone");
+            self.stop_worker(Stop::End);
+            return;
+        }
+        let Some(module) = &self.module else { return };
         match (module.is_enabled(), self.stop) {
-            (false, None) => {
+            (false, None | Some(Stop::Renewal)) => {
                 log::info!("the module is switched off");
                 self.stop_worker(Stop::Disabled);
             }
@@ -226,7 +270,7 @@ impl<'a> Supervisor<'a> {
                 self.stop = None;
                 self.restarts = Restarts::default();
                 if self.worker.is_none() {
-                    self.start_at = Some(Moment::now());
+                    self.start_at = Some(Moment::awake());
                 }
             }
             _ => {}
@@ -241,7 +285,7 @@ impl<'a> Supervisor<'a> {
         }
         if let Some(worker) = &mut self.worker {
             worker.signal(Signal::SIGTERM);
-            worker.kill_at = Some(Moment::in_future(STOP_LIMIT));
+            worker.kill_at = Some(Moment::awake().after(STOP_LIMIT));
         }
     }
 
@@ -260,25 +304,30 @@ impl<'a> Supervisor<'a> {
                 return Some(exit_code(status));
             }
             Some(Stop::Disabled) => return None,
+            Some(Stop::Renewal) => {
+                self.stop = None;
+                self.start_at = Some(Moment::awake());
+                return None;
+            }
             None => {}
         }
         // It has said why. A wrong config stays wrong; at boot anything else may pass by itself,
         // a lock that somebody else holds for instance.
         let wrong_config = status.code() == Some(EXIT_USAGE.into());
         if !self.was_ready && (wrong_config || !self.options.service) {
-            return self.stay_off("could not start", exit_code(status));
+            return self.stay_off("it could not start", exit_code(status));
         }
         log::error!("the worker ended ({status}); traffic passes unfiltered");
-        match self.restarts.failed(Moment::now()) {
+        match self.restarts.failed(Moment::awake()) {
             Next::After(pause) => {
                 log::info!("starting it again in {} ms", pause.as_millis());
                 self.describe("failed", "starting again; traffic passes meanwhile");
-                self.start_at = Some(Moment::in_future(pause));
+                self.start_at = Some(Moment::awake().after(pause));
                 None
             }
             Next::StayOff => {
                 let count = restarts::MAX_FAILURES;
-                let why = format!("failed {count} times in 10 minutes");
+                let why = format!("its worker failed {count} times in 10 minutes");
                 self.stay_off(&why, ExitCode::FAILURE)
             }
         }
@@ -286,7 +335,7 @@ impl<'a> Supervisor<'a> {
 
     /// Muzzle stays off, and says so. A service waits for somebody to switch it on again.
     fn stay_off(&mut self, why: &str, code: ExitCode) -> Option<ExitCode> {
-        log::error!("the worker {why}: Muzzle stays off, and nothing is filtered");
+        log::error!("{why}: Muzzle stays off, and nothing is filtered");
         self.describe("off", &format!("{why}; see the log"));
         if self.options.service {
             None
@@ -311,7 +360,7 @@ impl<'a> Supervisor<'a> {
 
 /// The guard of this boot, where its note can be kept.
 fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
-    let socket = Config::find(config).unwrap_or_default().0.control_socket;
+    let socket = Config::find_control_socket(config).ok()?;
     let folder = socket.parent()?;
     let guard = InstanceLock::make_folder(folder)
         .map_err(anyhow::Error::new)

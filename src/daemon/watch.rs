@@ -11,6 +11,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 /// Interface changes come in runs; the look waits for the end of one.
 const SETTLED: Duration = Duration::from_secs(1);
+/// But no longer than this after its beginning.
+const UNSETTLED: Duration = Duration::from_secs(5);
 /// A look without any sign. The timer stands still while the phone sleeps (`CLOCK_MONOTONIC`)
 /// and never wakes it.
 const NOW_AND_THEN: Duration = Duration::from_secs(15 * 60);
@@ -22,6 +24,8 @@ const RTMGRP_LINK: u32 = 1;
 pub(super) struct TableWatch {
     links: Option<UnixDatagram>,
     settled_at: Option<Instant>,
+    /// When the look comes at the latest.
+    latest_at: Option<Instant>,
     now_and_then: Interval,
 }
 
@@ -36,6 +40,7 @@ impl TableWatch {
         Self {
             links,
             settled_at: None,
+            latest_at: None,
             now_and_then,
         }
     }
@@ -47,13 +52,15 @@ impl TableWatch {
             let settled_at = self.settled_at;
             tokio::select! {
                 () = at(settled_at) => {
-                    self.settled_at = None;
+                    (self.settled_at, self.latest_at) = (None, None);
                     return;
                 }
                 _ = self.now_and_then.tick() => return,
                 // What changed does not matter, nor whether messages were lost.
                 _ = received(self.links.as_ref(), &mut message) => {
-                    self.settled_at = Some(Instant::now() + SETTLED);
+                    let now = Instant::now();
+                    let latest = *self.latest_at.get_or_insert(now + UNSETTLED);
+                    self.settled_at = Some(latest.min(now + SETTLED));
                 }
             }
         }

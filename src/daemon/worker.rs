@@ -19,7 +19,6 @@ use super::watch::TableWatch;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
-use crate::control::lock::InstanceLock;
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
 use crate::inspect::Ruleset;
@@ -30,12 +29,13 @@ const EVENT_CAPACITY: usize = 1024;
 
 /// See [`super::work`].
 pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
+    process::set_name("muzzle-worker");
     process::unblock_signals().context("cannot open the signal mask")?;
     if options.service {
         process::set_oom_score(process::WORKER_OOM_SCORE);
     }
     let link = Link::from_stdin().context("there is no line to a supervisor")?;
-    let loaded = Loaded::read(options.config.as_deref(), options.observe.as_deref())?;
+    let loaded = Loaded::read(options.config.as_deref(), options.observe.as_deref(), None)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -102,7 +102,6 @@ impl Start {
         } = self;
         // First of all, so that a signal during the start stops the worker in good order.
         let signals = Signals::listen().context("cannot listen to signals")?;
-        let _lock = InstanceLock::take(&loaded.config.control_socket)?;
         let mut filter = Filter::prepare(&loaded.config)?;
         let (sender, receiver) = record::channel(EVENT_CAPACITY);
         let rules = Arc::new(ArcSwap::new(Arc::clone(&loaded.ruleset)));
@@ -231,7 +230,8 @@ impl Worker {
     /// Reads everything again and swaps it whole; on any problem all stays as it was.
     fn reload(&mut self) -> Result<String, String> {
         let kept = "the rules in force stay as they are";
-        let loaded = Loaded::read(self.config_path.as_deref(), self.observe.as_deref())
+        let (path, observe) = (self.config_path.as_deref(), self.observe.as_deref());
+        let loaded = Loaded::read(path, observe, Some(&self.loaded.packages))
             .map_err(|error| format!("{error:#}\n{kept}"))?;
         let restart = self.loaded.needs_restart_for(&loaded);
         if !restart.is_empty() {
@@ -251,6 +251,7 @@ impl Worker {
             self.mend_tables();
         }
         self.rules.store(Arc::clone(&loaded.ruleset));
+        self.log.tell_all(&self.loaded.packages);
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
         self.loaded = loaded;

@@ -96,7 +96,7 @@ impl WorkerProcess {
     }
 
     pub(super) fn look_at_queues(&mut self) {
-        let now = Moment::now();
+        let now = Moment::awake();
         let mut stalled = false;
         for queue in &mut self.queues {
             if queue.look_at.is_some_and(|at| at > now) {
@@ -104,7 +104,7 @@ impl WorkerProcess {
             }
             match queue.watch.look(occupancy(queue.handle.number())) {
                 Look::Idle => queue.look_at = None,
-                Look::Busy => queue.look_at = Some(Moment::in_future(LOOK_AGAIN)),
+                Look::Busy => queue.look_at = Some(Moment::awake().after(LOOK_AGAIN)),
                 Look::Stalled { newest } => {
                     log::error!(
                         "queue {} has been held for {} ms: letting its packets pass",

@@ -60,6 +60,11 @@ impl Feature {
         matches!(self, Self::RawTable | Self::Queue | Self::Mark)
     }
 
+    /// Whether anything that is done today needs it.
+    pub const fn is_used(self) -> bool {
+        !matches!(self, Self::MangleTable | Self::Conntrack)
+    }
+
     /// What follows where it is missing.
     pub const fn consequence(self) -> &'static str {
         match self {
@@ -78,10 +83,9 @@ impl Feature {
                 "forged DNS answers are deleted from connection tracking one by one"
             }
             Self::MangleTable => {
-                "DNS answers are not seen: aliases (CNAME) are not uncovered, and addresses \
-                 have no names"
+                "nothing today: it is for DNS answers, which are not looked at yet"
             }
-            Self::Conntrack => "every DNS answer is looked at, also one that nobody asked for",
+            Self::Conntrack => "nothing today: it tells DNS answers that somebody asked for",
         }
     }
 

@@ -78,7 +78,7 @@ impl QueueWorker {
         self.carry_out(packet, &inspection, scratch);
         if self.first_verdict.get().is_none() {
             // The other queue may have been first at the same moment.
-            let _already_set = self.first_verdict.set(Moment::now());
+            let _already_set = self.first_verdict.set(Moment::since_boot());
         }
         if let Some(sighting) = inspection.sighting
             && rules.records(sighting.outcome)

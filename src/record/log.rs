@@ -6,21 +6,43 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{Event, EventReceiver};
+use super::{Event, EventReceiver, Record};
+use crate::apps::Packages;
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
 const GATHER: Duration = Duration::from_millis(50);
 /// Entries a slow follower may lag behind before it misses some.
 const FOLLOWER_LAG: usize = 1024;
 
-/// An event with its place in the log. It is told in words ([`super::Record`]) only when somebody
-/// reads it: most are never read.
+/// One place in the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Counts up from 1 while the daemon runs.
+    /// Counts up from 1 while the worker runs.
     pub number: u64,
-    /// What happened.
-    pub event: Event,
+    content: Content,
+}
+
+/// An event is told in words only when somebody reads it, since most are never read; or when its
+/// rules are no longer in force, since it would keep all of them in memory.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box for each event would cost an allocation"
+)]
+enum Content {
+    Event(Event),
+    Told(Arc<Record>),
+}
+
+impl Entry {
+    /// The entry in words.
+    #[must_use]
+    pub fn record(&self, packages: &Packages) -> Arc<Record> {
+        match &self.content {
+            Content::Event(event) => Arc::new(Record::new(self.number, event, packages)),
+            Content::Told(record) => Arc::clone(record),
+        }
+    }
 }
 
 /// The newest entries, oldest first, and their followers.
@@ -67,7 +89,8 @@ impl Log {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let number = recent.next_number;
         recent.next_number += 1;
-        let entry = Entry { number, event };
+        let content = Content::Event(event);
+        let entry = Entry { number, content };
         // Sent under the lock, so that a reader who subscribes in between neither misses the
         // entry nor gets it twice.
         if self.followers.receiver_count() > 0 {
@@ -86,6 +109,14 @@ impl Log {
         LogPosition {
             recent: recent.entries.iter().skip(skipped).cloned().collect(),
             following: self.followers.subscribe(),
+        }
+    }
+
+    /// Tells every entry in words, so that none keeps rules in memory that are no longer in force.
+    pub fn tell_all(&self, packages: &Packages) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in &mut recent.entries {
+            entry.content = Content::Told(entry.record(packages));
         }
     }
 
@@ -112,5 +143,74 @@ pub async fn run(events: EventReceiver, log: Arc<Log>) {
         for event in events.drain() {
             log.push(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Catalogue;
+    use crate::config::Config;
+    use crate::decide::{Decision, FlowKey, Outcome, Protocol};
+    use crate::inspect::{Ruleset, Sighting, SightingKind};
+    use crate::parse::DomainName;
+
+    fn event(ruleset: &Arc<Ruleset>) -> Event {
+        let sighting = Sighting {
+            flow: FlowKey {
+                protocol: Protocol::Udp,
+                local: ([10, 0, 0, 2], 40_000).into(),
+                remote: ([192, 0, 2, 53], 53).into(),
+            },
+            uid: None,
+            kind: SightingKind::Question(1),
+            name: DomainName::from_ascii(b"www.example").unwrap(),
+            decision: Decision::UNLISTED,
+            outcome: Outcome::Allowed,
+        };
+        Event {
+            unix_millis: 1,
+            sighting,
+            ruleset: Arc::clone(ruleset),
+        }
+    }
+
+    fn ruleset() -> Arc<Ruleset> {
+        let catalogue = Arc::new(Catalogue::default());
+        Arc::new(Ruleset::new(
+            &Config::default(),
+            catalogue,
+            &Packages::default(),
+        ))
+    }
+
+    #[test]
+    fn the_newest_entries_are_kept_and_numbered() {
+        let ruleset = ruleset();
+        let log = Log::new(3);
+        (0..5).for_each(|_| log.push(event(&ruleset)));
+        let numbers = |count| -> Vec<_> {
+            log.position(count)
+                .recent
+                .iter()
+                .map(|entry| entry.number)
+                .collect()
+        };
+        assert_eq!(numbers(10), [3, 4, 5]);
+        assert_eq!(numbers(2), [4, 5]);
+        log.set_capacity(1);
+        assert_eq!(numbers(10), [5]);
+    }
+
+    #[test]
+    fn entries_that_were_told_keep_no_old_rules_in_memory() {
+        let ruleset = ruleset();
+        let log = Log::new(10);
+        log.push(event(&ruleset));
+        let packages = Packages::default();
+        let before = log.position(1).recent[0].record(&packages);
+        log.tell_all(&packages);
+        assert_eq!(Arc::strong_count(&ruleset), 1);
+        assert_eq!(log.position(1).recent[0].record(&packages), before);
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
+use super::Event;
 use crate::apps::Packages;
 use crate::catalogue::Category;
 use crate::decide::{Outcome, Protocol};
@@ -81,10 +81,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// Tells `entry` in full.
+    /// Tells `event`, which has this place in the log, in full.
     #[must_use]
-    pub fn new(entry: &Entry, packages: &Packages) -> Self {
-        let event = &entry.event;
+    pub fn new(number: u64, event: &Event, packages: &Packages) -> Self {
         let sighting = &event.sighting;
         let explanation = event.ruleset.policy.explain(&sighting.decision);
         let endpoint = explanation.endpoint;
@@ -96,7 +95,7 @@ impl Record {
             SightingKind::Syn => (EvidenceKind::Syn, None),
         };
         Self {
-            number: entry.number,
+            number,
             unix_millis: event.unix_millis,
             outcome: sighting.outcome,
             name: (!sighting.name.is_root()).then(|| sighting.name.to_string()),

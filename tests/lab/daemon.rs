@@ -32,6 +32,7 @@ impl Daemon {
         folder: &Path,
         config: &str,
         arguments: &[&str],
+        wait: bool,
     ) -> Self {
         let socket = control_socket(config);
         let name = socket.file_stem().expect("a socket has a name");
@@ -54,6 +55,9 @@ impl Daemon {
             config: file,
             log,
         };
+        if !wait {
+            return daemon;
+        }
         let mut ended = None;
         wait_for("the daemon's control socket", START_LIMIT, || {
             ended = daemon.child.try_wait().expect("a child can be waited for");

@@ -320,14 +320,19 @@ impl Lab {
     /// Starts `muzzle daemon` on the phone and waits until its control socket is there.
     /// `config` must hold `[control] socket = "PATH"`; [`Lab::folder`] is a place for it.
     pub(crate) fn start_daemon(&self, config: &str) -> Daemon {
-        Daemon::start(&self.phone, self.folder(), config, &[])
+        Daemon::start(&self.phone, self.folder(), config, &[], true)
     }
 
     /// The same as a module's `service.sh` does it; `module` is the module's folder.
     pub(crate) fn start_service(&self, config: &str, module: &Path) -> Daemon {
+        self.start_service_with(config, module, true)
+    }
+
+    /// The same; without `wait` the daemon may not be ready when this returns.
+    pub(crate) fn start_service_with(&self, config: &str, module: &Path, wait: bool) -> Daemon {
         let module = module.to_str().expect("the lab's paths are text");
         let arguments = ["--service", "--module", module];
-        Daemon::start(&self.phone, self.folder(), config, &arguments)
+        Daemon::start(&self.phone, self.folder(), config, &arguments, wait)
     }
 }
 

@@ -35,6 +35,8 @@ install() { # [ZIP] [VARIABLE=VALUE...]: sets said and code
     code=$?
 }
 reboot() { # as far as the module sees it
+    # shellcheck disable=SC2046 # a list of words
+    [ -z "$(processes)" ] || kill -KILL $(processes)
     if [ -d /data/adb/modules_update/muzzle ]; then
         rm -rf "$module"
         mv /data/adb/modules_update/muzzle "$module"
@@ -50,7 +52,7 @@ wait_for_daemon() {
         sleep 0.1
     done
 }
-processes() { grep -ls '^muzzle$' /proc/[0-9]*/comm | cut -d / -f 3; }
+processes() { grep -ls '^muzzle' /proc/[0-9]*/comm | cut -d / -f 3; }
 rules() { iptables-legacy-save && ip6tables-legacy-save; }
 
 # --- saying what is wrong -------------------------------------------------------------------------

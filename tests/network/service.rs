@@ -191,3 +191,24 @@ fn a_lock_that_is_held_at_boot_is_outlived() {
         assert!(daemon.stop().success());
     });
 }
+
+/// A wrong config at boot keeps Muzzle off, and `muzzle reload` brings it back once it is mended.
+#[test]
+fn a_service_that_is_off_tries_again_when_asked() {
+    let lab = Lab::new();
+    let module = module(&lab);
+    let good = config(&lab, "");
+    let daemon = lab.start_service_with(&config(&lab, "mode = 7"), &module, false);
+    let ask = |line: &str| ask(&lab, &daemon, line);
+    wait_for("it to be off", SOON, || {
+        let said = ask("status");
+        said.code == Some(1) && daemon.log().contains("Muzzle stays off")
+    });
+    assert_eq!(fate(&lab, BLOCKED), ResponseCode::NoError);
+    fs::write(&daemon.config, good).expect("the lab's folder is there");
+    ask("reload").ok();
+    wait_for("it to block", SOON, || {
+        fate(&lab, BLOCKED) == ResponseCode::NXDomain
+    });
+    assert!(daemon.stop().success());
+}

@@ -32,7 +32,7 @@ if ! grep -q '^SKIPUNZIP=1$' "$MODPATH/customize.sh" 2>/dev/null; then
     set_perm_recursive "$MODPATH" 0 0 0755 0644
 fi
 if [ -f "$MODPATH/customize.sh" ]; then
-    # shellcheck source=magisk-module/customize.sh
+    # shellcheck disable=SC1091 # the module's
     . "$MODPATH/customize.sh"
 fi
 # What is in force goes on until the phone is started again; a module that was off is on again.

@@ -82,7 +82,7 @@ restart_phone() { # MANAGER
     [ "$1" != Magisk ] || rm -rf "$commands"
     start_phone "$1"
 }
-processes() { grep -ls '^muzzle$' /proc/[0-9]*/comm | cut -d / -f 3; }
+processes() { grep -ls '^muzzle' /proc/[0-9]*/comm | cut -d / -f 3; }
 # A zombie has no command line.
 no_processes() {
     for pid in $(processes); do
