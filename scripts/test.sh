@@ -1,9 +1,21 @@
 #!/bin/sh
 # The test command: everything, from nothing. Needs root, for the namespace tests and, on a fresh
-# machine, to install what is missing.
+# machine, to install what is missing. docs/testing.md says what runs where and how long it takes.
+#
+#   sudo ./scripts/test.sh          with one arm64 kernel, 6.1
+#   sudo ./scripts/test.sh --all    with all three: 5.10, 6.1, 6.12
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$HOME/.cargo/bin:$PATH"
+
+case "${1-}" in
+"") kernels=6.1 ;;
+--all) kernels=all ;;
+*)
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+    case "$1" in -h | --help) exit 0 ;; *) exit 64 ;; esac
+    ;;
+esac
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -20,6 +32,7 @@ rustup target add aarch64-linux-android
 
 step "format"
 cargo fmt --check
+rustfmt --edition 2024 --check scripts/vm/peer.rs
 
 step "clippy, host"
 cargo clippy --quiet --all-targets --all-features -- -D warnings
@@ -38,10 +51,11 @@ if cargo tree --quiet --target aarch64-linux-android --edges normal,build --pref
 fi
 
 step "shell scripts"
-shellcheck scripts/*.sh scripts/android/*.sh .ci/run
+shellcheck scripts/*.sh scripts/android/*.sh scripts/vm/*.sh .ci/run
 # BusyBox ash, which is what runs these, is closest to dash.
 shellcheck --shell=dash magisk-module/*.sh magisk-module/META-INF/com/google/android/update-binary \
-    tests/module/*.sh
+    tests/module/*.sh scripts/vm/guest/install.sh scripts/vm/guest/getprop
+shellcheck --external-sources --check-sourced scripts/vm/guest/init scripts/vm/guest/test.sh
 
 step "tests"
 cargo test --quiet
@@ -55,3 +69,6 @@ step "the module, on a made-up phone"
 
 step "the module for phones, linked without an NDK"
 ANDROID_NDK_HOME="" MUZZLE_DIST=target/dist ./scripts/build-module.sh
+
+step "on arm64 kernels, with the module under each root manager"
+./scripts/test-vm.sh --kernel "$kernels"

@@ -1,0 +1,83 @@
+# The daemon by itself, as a service script starts it. Sourced by test.sh.
+# shellcheck shell=dash
+
+muzzle=/data/local/tmp/muzzle
+cp /vm/muzzle "$muzzle"
+mkdir -p /data/local/tmp/control
+sed -e 's|^socket = .*|socket = "/data/local/tmp/control/control.sock"|' \
+    -e 's|^iptables = .*|iptables = "/system/bin/iptables"|' /vm/muzzle.toml >/data/local/tmp/muzzle.toml
+ask() { "$muzzle" --config /data/local/tmp/muzzle.toml "$@"; }
+start_daemon() {
+    # Not through a function, which would put a shell between.
+    "$muzzle" --config /data/local/tmp/muzzle.toml daemon --service >>/tmp/daemon.log 2>&1 &
+    daemon=$!
+    soon "$1" 30 ask status
+}
+in_log() { ask log --json | grep "\"name\":\"$blocked\"" | grep "$1" | grep "$2" | grep -q "$3"; }
+
+heading "before Muzzle"
+resolves $blocked "$web4" "$web6" "passes"
+connects tls $blocked answered "passes"
+connects http $blocked answered "passes"
+
+heading "what this kernel has"
+ask doctor || fail "muzzle doctor" "status $?"
+
+heading "the daemon at work"
+start_daemon "it starts"
+holds "its rules are there, in both families" has_jump
+resolves $blocked nxdomain nxdomain "refused"
+resolves $allowed "$web4" "$web6" "passes"
+resolves account.xiaomi.com "$web4" "$web6" "essential, passes"
+connects tls $blocked refused "refused"
+connects tls $allowed answered "passes"
+connects http $blocked refused "refused"
+connects http $allowed answered "passes"
+browser='"app":"com.android.browser"'
+soon "the log names the app: DNS" 5 in_log "$browser" '"evidence":"dns"' '"outcome":"blocked"'
+soon "the log names the app: TLS" 5 in_log "$browser" '"evidence":"sni"' '"outcome":"blocked"'
+soon "the log names the app: HTTP" 5 in_log "$browser" '"evidence":"host"' '"outcome":"blocked"'
+ask status
+is "status" "$(ask status)" "*is protecting*"
+ask reload >/dev/null || fail "reload" "status $?"
+is "refused after a reload" "$(client dns $dns4 $blocked A)" "nxdomain * ms"
+
+heading "the worker is killed"
+worker="$(worker_of "$daemon")"
+kill -KILL "$worker"
+# By the kernel alone, or by the next worker already.
+got="$(client dns $dns4 $blocked A)"
+holds "a question is answered (${got% *}) within 5 s" [ "$(millis_of "$got")" -lt 5000 ]
+soon "another worker takes over" 20 has_worker_other_than "$daemon" "$worker"
+soon "it refuses again" 20 is_refused
+soon "it is ready again" 20 ask status
+
+heading "the worker is stopped with packets in its queue"
+worker="$(worker_of "$daemon")"
+kill -STOP "$worker"
+got="$(client dns $dns4 $blocked A)"
+is "a held question is answered by the resolver" "$got" "$web4 * ms"
+holds "within 5 s (it took $(millis_of "$got") ms)" [ "$(millis_of "$got")" -lt 5000 ]
+soon "the stopped worker is replaced" 20 has_worker_other_than "$daemon" "$worker"
+soon "the new one refuses again" 20 is_refused
+soon "the new one is ready" 20 ask status
+is "status counts two restarts" "$(ask status --json | grep -o '"restarts": *[0-9]*')" '"restarts":*2'
+
+heading "the supervisor is killed"
+kill -KILL "$daemon"
+soon "its rules go" 10 no_rules_left
+soon "its worker goes" 10 is_gone "$worker"
+is "traffic passes" "$(client dns $dns6 $blocked AAAA)" "$web6 * ms"
+
+heading "SIGTERM"
+start_daemon "it starts again"
+is "it refuses" "$(client dns $dns6 $blocked AAAA)" "nxdomain * ms"
+kill -TERM "$daemon"
+code=0
+wait "$daemon" || code=$?
+is "its exit status" "$code" 0
+holds "iptables-save and ip6tables-save are as before" no_rules_left
+is "of its files the note of this boot is left" "$(ls -A /data/local/tmp/control)" boot
+is "traffic passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
+is "no complaint of the kernel" "$(dmesg | grep -E 'BUG|WARNING|Oops|Call trace')" ""
+[ "$failed" -eq 0 ] || sed 's/^/  daemon: /' /tmp/daemon.log
