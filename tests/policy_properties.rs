@@ -213,7 +213,10 @@ fn rule() -> impl Strategy<Value = Rule> {
             until,
             ..Rule::new(action)
         })
-        .prop_filter("a rule has a condition", Rule::has_condition)
+        .prop_filter("a rule has a condition", |rule| {
+            let (named, by_app) = (rule.name.is_some(), rule.app.is_some());
+            named || by_app || rule.address.is_some() || rule.port.is_some()
+        })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {

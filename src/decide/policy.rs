@@ -120,12 +120,6 @@ impl Policy {
             })
     }
 
-    /// The same policy in another mode.
-    #[must_use]
-    pub fn with_mode(self, mode: Mode) -> Self {
-        Self { mode, ..self }
-    }
-
     /// What comes of `decision` in this policy's mode.
     #[must_use]
     pub const fn outcome(&self, decision: &Decision) -> Outcome {

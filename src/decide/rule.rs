@@ -69,15 +69,6 @@ impl Rule {
             comment: String::new(),
         }
     }
-
-    /// Whether any condition is there. A rule without one would decide everything.
-    #[must_use]
-    pub const fn has_condition(&self) -> bool {
-        self.name.is_some()
-            || self.app.is_some()
-            || self.address.is_some()
-            || self.port.is_some()
-    }
 }
 
 impl fmt::Display for Rule {

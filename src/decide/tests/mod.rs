@@ -57,15 +57,13 @@ fn catalogue() -> Catalogue {
 }
 
 fn policy(preset: Preset, rules: &str) -> Policy {
+    policy_in(Mode::Enforce, preset, rules)
+}
+
+fn policy_in(mode: Mode, preset: Preset, rules: &str) -> Policy {
     let rules = Config::parse("rules", rules).unwrap().rules;
     let packages = Packages::parse(PACKAGES);
-    Policy::compile(
-        Mode::Enforce,
-        preset,
-        &rules,
-        Arc::new(catalogue()),
-        &packages,
-    )
+    Policy::compile(mode, preset, &rules, Arc::new(catalogue()), &packages)
 }
 
 /// What is seen of a packet: `question NAME`, `sni NAME`, `host NAME`, `unnamed`, `syn` (a name
@@ -188,7 +186,7 @@ fn of_entries_for_the_same_name_the_protected_then_the_milder_one_counts() {
 fn outcomes_follow_the_mode() {
     let rules = "[[rule]]\nname = \"mine.org\"\naction = \"block\"\n";
     let enforce = policy(Preset::Standard, rules);
-    let observe = enforce.clone().with_mode(Mode::Observe);
+    let observe = policy_in(Mode::Observe, Preset::Standard, rules);
     let outcomes =
         |seen| [&enforce, &observe].map(|policy| policy.outcome(&decide(policy, seen)));
     assert_eq!(
