@@ -152,7 +152,7 @@ impl<'a> Supervisor<'a> {
         if due(&mut self.settle_at) {
             let only_observed = self.objection().is_some();
             self.settle_boot();
-            if only_observed && self.stop.is_none() {
+            if only_observed && self.stop.is_none() && self.worker.is_some() {
                 log::info!("this boot has lasted: blocks are carried out again");
                 self.stop_worker(Stop::Renewal);
             }
@@ -267,9 +267,12 @@ impl<'a> Supervisor<'a> {
             }
             (true, Some(Stop::Disabled)) => {
                 log::info!("the module is switched on");
-                self.stop = None;
                 self.restarts = Restarts::default();
-                if self.worker.is_none() {
+                if self.worker.is_some() {
+                    // It is on its way out still.
+                    self.stop = Some(Stop::Renewal);
+                } else {
+                    self.stop = None;
                     self.start_at = Some(Moment::awake());
                 }
             }
