@@ -51,8 +51,10 @@ for root in Magisk KernelSU APatch; do
     works "$root"
     is "$root: the data folder is private" "$(mode_of $data)" 700
     is "$root: the config is private" "$(mode_of $data/muzzle.toml)" 600
-    is "$root: the action button" "$(as_manager $root sh $module/action.sh)" \
-        "*is protecting*com.android.browser*"
+    if [ $root = Magisk ]; then # the others hold it on the screen for a while
+        is "$root: the action button" "$(as_manager $root sh $module/action.sh)" \
+            "*is protecting*com.android.browser*"
+    fi
     is "$root: the command is on root's path" "$("$commands/muzzle" --version 2>&1)" "muzzle *"
     soon "$root: the module's description says so" 10 shows protecting
 
