@@ -53,7 +53,8 @@ for kernel in $kernels; do
 done
 lap "fetched"
 
-rustup target add --toolchain "$(rustup show active-toolchain | cut -d ' ' -f 1)" "$target" 2>/dev/null
+# For the toolchain that rust-toolchain.toml names.
+rustup --quiet target add "$target"
 # These would be taken instead of the flags below.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 # The linker that comes with Rust, so that no cross compiler is needed. Not in a .cargo/config.toml:
