@@ -92,10 +92,11 @@ for kernel in $kernels; do
     seconds=$(($(date +%s) - booted))
     result=passed
     [ "$status" -eq 0 ] || result=FAILED failed=1
+    # grep ends with 1 where it counts none.
+    passed="$(grep -c '^PASS ' "$work/console" || true)"
+    broken="$(grep -c '^FAIL ' "$work/console" || true)"
     summary="$summary
-kernel $kernel: $result, $(grep -c '^PASS ' "$work/console") checks passed, $(
-        grep -c '^FAIL ' "$work/console"
-    ) failed, $seconds s"
+kernel $kernel: $result, $passed checks passed, $broken failed, $seconds s"
 done
 echo "$summary"
 lap "done"
