@@ -29,6 +29,9 @@ need readelf binutils
 # curl above needs certificates to fetch rustup.
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 
+# The arm64 kernels are Debian's; Ubuntu has its keys as a package.
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
+
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
         echo "setup.sh: missing:$missing; install them with your package manager" >&2

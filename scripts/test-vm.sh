@@ -53,7 +53,8 @@ for kernel in $kernels; do
 done
 lap "fetched"
 
-rustup target add --toolchain "$(rustup show active-toolchain | cut -d ' ' -f 1)" "$target" 2>/dev/null
+# For the toolchain that rust-toolchain.toml names.
+rustup --quiet target add "$target"
 # These would be taken instead of the flags below.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 # The linker that comes with Rust, so that no cross compiler is needed. Not in a .cargo/config.toml:
@@ -91,10 +92,11 @@ for kernel in $kernels; do
     seconds=$(($(date +%s) - booted))
     result=passed
     [ "$status" -eq 0 ] || result=FAILED failed=1
+    # grep ends with 1 where it counts none.
+    passed="$(grep -c '^PASS ' "$work/console" || true)"
+    broken="$(grep -c '^FAIL ' "$work/console" || true)"
     summary="$summary
-kernel $kernel: $result, $(grep -c '^PASS ' "$work/console") checks passed, $(
-        grep -c '^FAIL ' "$work/console"
-    ) failed, $seconds s"
+kernel $kernel: $result, $passed checks passed, $broken failed, $seconds s"
 done
 echo "$summary"
 lap "done"

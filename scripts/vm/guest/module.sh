@@ -62,14 +62,16 @@ for root in Magisk KernelSU APatch; do
     soon "$root: disabled, its rules go at once" 10 no_rules_left
     is "$root: disabled, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
     soon "$root: disabled, the description says so" 10 shows off
-    rm $module/disable
-    soon "$root: enabled, it refuses again" 30 is_refused
-    starts "$root: enabled, it is ready again" || break
-    soon "$root: enabled, the description says so" 10 shows protecting
-
+    if [ $root = Magisk ]; then # the daemon's own doing, and the same under the others
+        rm $module/disable
+        soon "$root: enabled, it refuses again" 30 is_refused
+        starts "$root: enabled, it is ready again" || break
+        soon "$root: enabled, the description says so" 10 shows protecting
+        touch $module/remove
+        soon "$root: to be removed, its rules go at once" 10 no_rules_left
+        is "$root: to be removed, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
+    fi
     touch $module/remove
-    soon "$root: to be removed, its rules go at once" 10 no_rules_left
-    is "$root: to be removed, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
     restart_phone $root
     holds "$root: removed, no process is left" no_processes
     holds "$root: removed, no rules are left" no_rules_left
@@ -110,7 +112,17 @@ said="$(install_zip $root /vm/older.zip 2>&1)"
 is "an older version over this one is refused" "$?" 1
 is "it says that nothing was changed" "$said" "*Nothing was changed*"
 is "this one is still there" "$(version_code $module/module.prop)" "$before"
+
+heading "the supervisor is killed"
+daemon="$(in_module status --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p')"
+worker="$(worker_of "$daemon")"
+kill -KILL "$daemon"
+soon "its rules go" 10 no_rules_left
+soon "its worker goes" 10 is_gone "$worker"
+is "traffic passes" "$(client dns $dns6 $blocked AAAA)" "$web6 * ms"
+
+heading "removed in that state"
 touch $module/remove
 restart_phone $root
-holds "removed, no rules are left" no_rules_left
-is "removed, no file is left" "$(left_over)" "$left_before"
+holds "no rules are left" no_rules_left
+is "no file is left" "$(left_over)" "$left_before"

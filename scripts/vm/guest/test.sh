@@ -24,5 +24,6 @@ rules_before="$(saved_rules)"
 # shellcheck source=scripts/vm/guest/module.sh
 . /vm/module.sh
 
+is "no complaint of the kernel" "$(dmesg | grep -E 'BUG|WARNING|Oops|Call trace')" ""
 heading "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
