@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{Catalogue, Category, Endpoint, Pattern};
+use super::{Catalogue, Category, Endpoint, Pattern, PublicSuffix};
 use crate::decide::Action;
 use crate::parse::DomainName;
 
@@ -150,21 +150,11 @@ fn lint_width(endpoint: &Endpoint, findings: &mut Vec<Finding>) {
     let Some(name) = endpoint.pattern.name() else {
         return;
     };
-    if endpoint.action == Action::Block && is_public_suffix(name) {
+    if endpoint.action == Action::Block && PublicSuffix::of(name).is_some() {
         let message = "is a public suffix, below which anybody may have a name; it cannot be \
                        blocked";
         findings.push(finding(endpoint, Rule::PublicSuffix, message));
     }
-}
-
-/// Whether `name` is a suffix under which the public registers names, or a single label.
-#[must_use]
-pub fn is_public_suffix(name: &DomainName) -> bool {
-    if name.labels().nth(1).is_none() {
-        return true;
-    }
-    let text = name.to_string();
-    psl::suffix_str(&text).is_some_and(|suffix| suffix == text)
 }
 
 fn lint_protection(catalogue: &Catalogue, endpoint: &Endpoint, findings: &mut Vec<Finding>) {

@@ -6,11 +6,13 @@ pub mod find;
 pub mod lint;
 pub mod load;
 pub mod preset;
+pub mod public_suffix;
 
 pub use export::{Format, export};
 pub use lint::{Finding, Rule, lint};
 pub use load::LoadError;
 pub use preset::Preset;
+pub use public_suffix::PublicSuffix;
 
 use std::fmt;
 

@@ -4,8 +4,8 @@ use ipnet::IpNet;
 
 use super::reader::Section;
 use crate::apps::PackageName;
+use crate::catalogue::PublicSuffix;
 use crate::decide::{Action, NamePattern, Rule, UnixSeconds};
-use crate::parse::DomainName;
 
 /// Reads a rule; `None` where it is too wrong to be one. Whatever is wrong is reported.
 pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Rule> {
@@ -41,23 +41,16 @@ pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Rule> {
 
 fn name(text: &str, action: Option<Action>) -> Result<NamePattern, String> {
     let pattern = NamePattern::from_text(text).map_err(|error| error.to_string())?;
-    if action == Some(Action::Block) && is_public_suffix(pattern.name()) {
+    // Names that a company lets its customers use are not meant: a user may well refuse that
+    // company.
+    let suffix = || PublicSuffix::of(pattern.name());
+    if action == Some(Action::Block) && suffix() == Some(PublicSuffix::Registry) {
         let name = pattern.name();
         return Err(format!(
             "blocking {name} would cut off everybody who has a name under it; name a host below it"
         ));
     }
     Ok(pattern)
-}
-
-/// Whether `name` is a single label, or one under which anybody can register (`co.uk`). Names
-/// that a company lets its customers use (`github.io`) are not meant: a user may well refuse
-/// that company.
-fn is_public_suffix(name: &DomainName) -> bool {
-    let text = name.to_string();
-    psl::suffix(text.as_bytes()).is_none_or(|suffix| {
-        suffix.as_bytes() == text.as_bytes() && suffix.typ() != Some(psl::Type::Private)
-    })
 }
 
 /// `203.0.113.0/24`, or one address.
