@@ -141,16 +141,20 @@ impl QueueSocket {
         }
     }
 
-    /// Sends a request and waits for its acknowledgment. Only before the packets flow: a packet
-    /// that came first would be lost.
+    /// Sends a request and waits for its acknowledgment. Packets may come before it where rules
+    /// of a killed daemon feed the queue already: they pass, as they did until now.
     fn request(&self, request: &Request) -> nix::Result<()> {
         send(self.fd.as_fd(), &[IoSlice::new(request.as_bytes())])?;
-        let mut answer = [0; 4096];
-        let length = socket::recv(self.fd.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        match message::messages(&answer[..length.min(answer.len())]).next() {
-            Some(Message::Acknowledgment(0)) => Ok(()),
-            Some(Message::Acknowledgment(errno)) => Err(Errno::from_raw(errno)),
-            _ => Err(Errno::EPROTO),
+        let mut datagram = vec![0; DATAGRAM_BYTES];
+        loop {
+            for message in message::messages(self.receive(&mut datagram, true)?) {
+                match message {
+                    Message::Acknowledgment(0) => return Ok(()),
+                    Message::Acknowledgment(errno) => return Err(Errno::from_raw(errno)),
+                    Message::Packet(packet) => self.verdict(packet.id, Verdict::Accept)?,
+                    Message::Other => {}
+                }
+            }
         }
     }
 

@@ -132,3 +132,27 @@ fn a_stalled_daemon_holds_up_no_more_than_its_queue() {
         assert_eq!(answers(), [77], "{family}: what comes after its end passes");
     }
 }
+
+/// The chains of a killed daemon feed the queue from the moment its successor binds it.
+#[test]
+fn a_start_over_leftovers_holds_under_traffic() {
+    let lab = Lab::new();
+    let before = lab.saved_rules();
+    start(&lab, "").kill_both();
+    let over = AtomicBool::new(false);
+    let asker = UdpAsker::new(&lab, addresses(Family::V4).dns);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                asker.send(&query(1, "free.example", A));
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+        for _ in 0..8 {
+            start(&lab, "").kill_both();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(start(&lab, "").stop().success());
+    assert_eq!(lab.saved_rules(), before);
+}
