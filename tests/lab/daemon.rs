@@ -120,9 +120,14 @@ impl Daemon {
     /// Kills supervisor and worker at once, before one can learn of the other's end.
     pub(crate) fn kill_both(mut self) {
         self.freeze();
-        send(self.worker(), Signal::SIGKILL);
+        let worker = self.worker();
+        send(worker, Signal::SIGKILL);
         self.signal(Signal::SIGKILL);
         self.child.wait().expect("a child can be waited for");
+        // Until then its socket still takes connections, which would pass for its successor's.
+        wait_for("the worker's end", STOP_LIMIT, || {
+            threads_all(worker, |state| matches!(state, 'Z' | 'X'))
+        });
     }
 
     /// All it has written to its standard output and error.
@@ -171,17 +176,23 @@ pub(crate) fn send(pid: Pid, signal: Signal) {
 /// Stops all threads of a process where they are.
 pub(crate) fn freeze(pid: Pid) {
     send(pid, Signal::SIGSTOP);
-    let tasks = format!("/proc/{pid}/task");
     wait_for("every thread to stop", STOP_LIMIT, || {
-        let tasks = std::fs::read_dir(&tasks).expect("it lives");
-        let stat = |task: std::io::Result<std::fs::DirEntry>| {
-            std::fs::read_to_string(task.ok()?.path().join("stat")).ok()
-        };
-        // proc_pid_stat(5): the state stands after the name in its brackets.
-        tasks
-            .map(stat)
-            .all(|stat| stat.is_some_and(|stat| stat.contains(") T ")))
+        threads_all(pid, |state| state == 'T')
     });
+}
+
+/// Whether every thread that a process still has is in such a state, by its letter.
+fn threads_all(pid: Pid, is_such: impl Fn(char) -> bool) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    // A thread that ends meanwhile has no state any more.
+    let stats =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    // proc_pid_stat(5): the state stands after the name in its brackets.
+    stats
+        .filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next())
+        .all(is_such)
 }
 
 /// `[control] socket` of a config.
