@@ -16,6 +16,7 @@ const NLMSG_ERROR: u16 = 2;
 /// Verdicts of include/uapi/linux/netfilter.h.
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
+const NF_REPEAT: u32 = 4;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
 
@@ -23,6 +24,7 @@ const NLM_F_ACK: u16 = 0x4;
 mod attribute {
     pub(super) const PACKET_HDR: u16 = 1;
     pub(super) const VERDICT_HDR: u16 = 2;
+    pub(super) const MARK: u16 = 3;
     pub(super) const IFINDEX_OUTDEV: u16 = 6;
     pub(super) const PAYLOAD: u16 = 10;
     pub(super) const UID: u16 = 16;
@@ -52,6 +54,24 @@ pub enum Verdict {
     Drop,
     /// `NF_ACCEPT`: the packet goes on at the next hook.
     Accept,
+    /// `NF_ACCEPT`, with this mark in place of the packet's.
+    AcceptMarked(u32),
+    /// `NF_REPEAT`: the packet runs through the same table again, with this mark in place of its
+    /// own.
+    RepeatMarked(u32),
+}
+
+/// The hook a packet was queued at (`enum nf_inet_hooks`, include/uapi/linux/netfilter.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `NF_INET_PRE_ROUTING`: it has come in.
+    PreRouting,
+    /// `NF_INET_LOCAL_OUT`: a socket of this machine sent it.
+    LocalOut,
+    /// `NF_INET_POST_ROUTING`: it is about to leave.
+    PostRouting,
+    /// One that no chain of Muzzle's is at.
+    Other,
 }
 
 /// One message from the kernel.
@@ -72,6 +92,10 @@ pub struct Packet<'a> {
     pub id: u32,
     /// Owner of the socket's file (`NFQA_UID`); absent for packets without a socket.
     pub uid: Option<Uid>,
+    /// Where it was queued.
+    pub hook: Hook,
+    /// Its mark (`skb->mark`), which a verdict's replaces whole.
+    pub mark: u32,
     /// Index of the interface it is about to leave by; 0 where there is none.
     pub out_interface: u32,
     /// The IP packet, perhaps cut at the queue's copy range.
@@ -123,15 +147,20 @@ pub fn nudge(number: u16) -> Request {
 /// A verdict.
 #[must_use]
 pub fn verdict(queue: u16, id: u32, verdict: Verdict) -> Request {
-    let code = match verdict {
-        Verdict::Drop => NF_DROP,
-        Verdict::Accept => NF_ACCEPT,
+    let (code, mark) = match verdict {
+        Verdict::Drop => (NF_DROP, None),
+        Verdict::Accept => (NF_ACCEPT, None),
+        Verdict::AcceptMarked(mark) => (NF_ACCEPT, Some(mark)),
+        Verdict::RepeatMarked(mark) => (NF_REPEAT, Some(mark)),
     };
     let mut request = Request::new(MSG_VERDICT, queue, false);
     let mut header = [0; 8];
     header[..4].copy_from_slice(&code.to_be_bytes());
     header[4..].copy_from_slice(&id.to_be_bytes());
     request.attribute(attribute::VERDICT_HDR, &header);
+    if let Some(mark) = mark {
+        request.attribute(attribute::MARK, &mark.to_be_bytes());
+    }
     request
 }
 
@@ -224,6 +253,8 @@ fn read_packet(message: &[u8]) -> Option<Packet<'_>> {
     let mut packet = Packet {
         id: 0,
         uid: None,
+        hook: Hook::Other,
+        mark: 0,
         out_interface: 0,
         payload: &[],
     };
@@ -234,7 +265,17 @@ fn read_packet(message: &[u8]) -> Option<Packet<'_>> {
             break;
         };
         match kind & attribute::TYPE_MASK {
-            attribute::PACKET_HDR => id = u32_be(value),
+            // struct nfqnl_msg_packet_hdr: id, protocol, hook.
+            attribute::PACKET_HDR => {
+                id = u32_be(value);
+                packet.hook = match value.get(6) {
+                    Some(0) => Hook::PreRouting,
+                    Some(3) => Hook::LocalOut,
+                    Some(4) => Hook::PostRouting,
+                    _ => Hook::Other,
+                };
+            }
+            attribute::MARK => packet.mark = u32_be(value).unwrap_or(0),
             attribute::IFINDEX_OUTDEV => packet.out_interface = u32_be(value).unwrap_or(0),
             attribute::UID => packet.uid = u32_be(value).map(Uid),
             attribute::PAYLOAD => packet.payload = value,
@@ -274,6 +315,7 @@ mod tests {
     fn packet_message(payload: &[u8]) -> Vec<u8> {
         let mut request = Request::new(MSG_PACKET, 7, false);
         request.attribute(attribute::PACKET_HDR, &[0, 0, 0, 9, 0x08, 0, 3]);
+        request.attribute(attribute::MARK, &0xc_0064_u32.to_be_bytes());
         request.attribute(attribute::IFINDEX_OUTDEV, &2_u32.to_be_bytes());
         request.attribute(attribute::UID, &10_123_u32.to_be_bytes());
         request.attribute(attribute::PAYLOAD, payload);
@@ -286,6 +328,8 @@ mod tests {
         let expected = Packet {
             id: 9,
             uid: Some(Uid(10_123)),
+            hook: Hook::LocalOut,
+            mark: 0xc_0064,
             out_interface: 2,
             payload: b"IP packet",
         };
