@@ -219,7 +219,7 @@ fn the_way_of_every_packet() {
             let uid = Some(Uid(10_123));
             let seen = inspector.inspect(packet, uid, UnixSeconds(0), &ruleset, &mut scratch);
             acts[match seen.act {
-                Act::Pass => 0,
+                Act::Pass | Act::Follow | Act::Leave => 0,
                 Act::Vanish => 1,
                 Act::Answer { .. } => 2,
                 Act::Sever { .. } => 3,

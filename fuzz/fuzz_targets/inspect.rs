@@ -84,13 +84,13 @@ fuzz_target!(|input: &[u8]| {
             ruleset,
             &mut scratch,
         );
-        let passes = seen.act == Act::Pass;
+        let passes = seen.act.passes();
         assert!(passes || !observes && seen.reading == Reading::Understood);
         if let Some(sighting) = &seen.sighting {
             assert_eq!(sighting.outcome == Outcome::Blocked, !passes);
         }
         let (flow, length) = match seen.act {
-            Act::Pass | Act::Vanish => continue,
+            Act::Pass | Act::Follow | Act::Leave | Act::Vanish => continue,
             Act::Answer { flow, length } => (flow, length),
             Act::Sever { flow, reset_length } => (flow, reset_length),
         };

@@ -49,6 +49,11 @@ pub enum ConnectionRefusal {
 pub enum Act {
     /// Accept it.
     Pass,
+    /// Accept it, a SYN, and have the kernel deliver what the client says first on its connection
+    /// whatever that looks like.
+    Follow,
+    /// Accept it, and have the kernel deliver no more of its connection than any other's.
+    Leave,
     /// Drop it and say nothing.
     Vanish,
     /// Drop it and inject this many bytes, an IP packet to the local end of the flow.
@@ -66,4 +71,12 @@ pub enum Act {
         /// Bytes of the forged reset to the app; 0 where none is due.
         reset_length: usize,
     },
+}
+
+impl Act {
+    /// Whether the packet is accepted.
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        matches!(self, Self::Pass | Self::Follow | Self::Leave)
+    }
 }

@@ -150,8 +150,11 @@ impl Default for QueueSettings {
 pub struct FirewallSettings {
     /// The iptables program; the platform's own where absent.
     pub iptables: Option<PathBuf>,
-    /// The one bit of packet and connection marks that says "refused".
+    /// The one bit of packet marks that says "forged by Muzzle".
     pub mark: u32,
+    /// The one bit of packet and connection marks that says "what the client says first is still
+    /// awaited".
+    pub follow_mark: u32,
     /// How long to wait for the lock that all iptables programs share.
     pub lock_wait: Duration,
 }
@@ -161,6 +164,7 @@ impl Default for FirewallSettings {
         Self {
             iptables: None,
             mark: 0x0800_0000,
+            follow_mark: 0x0400_0000,
             lock_wait: Duration::from_secs(5),
         }
     }

@@ -88,6 +88,7 @@ receive_buffer_bytes = 65536
 [firewall]
 iptables = "/sbin/iptables-legacy"
 mark = "0x00200000"
+follow_mark = "0x00800000"
 lock_wait_secs = 60
 [log]
 record = "matched"
@@ -121,6 +122,7 @@ action = "block"
         firewall: FirewallSettings {
             iptables: Some("/sbin/iptables-legacy".into()),
             mark: 0x0020_0000,
+            follow_mark: 0x0080_0000,
             lock_wait: std::time::Duration::from_secs(60),
         },
         log: LogSettings {
@@ -185,7 +187,7 @@ muzzle.toml:8: connections.tls-ports is not a key that Muzzle knows; did you mea
 muzzle.toml:10: queue.length must be a whole number, not a text
 muzzle.toml:11: queue.receive_buffer_bytes must be a whole number from 65536 to 67108864
 muzzle.toml:13: firewall.iptables = "iptables": must be a whole path, from / on
-muzzle.toml:14: firewall.mark = "0x0c000000": must be one bit that nobody else on the phone uses: 0x00200000, 0x00400000, 0x00800000, 0x08000000
+muzzle.toml:14: firewall.mark = "0x0c000000": must be one bit that nobody else on the phone uses: 0x00200000, 0x00400000, 0x00800000, 0x04000000, 0x08000000
 muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, queue, firewall, log, control, apps, rule
 muzzle.toml:16: this rule would decide everything: give it a name, an app, an address or a port
 muzzle.toml:19: rule.name = "*.co.uk": blocking co.uk would cut off everybody who has a name under it; name a host below it

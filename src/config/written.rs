@@ -14,9 +14,8 @@ use crate::catalogue::Preset;
 use crate::decide::Mode;
 
 /// Bits of marks that nobody else on an Android phone uses: netd has 0 to 20, its strict-mode
-/// chains 24 and 25, Xiaomi's traffic limiter 28 to 30, wake-up control 31; Muzzle itself has 26
-/// for connections whose first payload is not whole yet.
-const FREE_MARK_BITS: u32 = 0x08e0_0000;
+/// chains 24 and 25, Xiaomi's traffic limiter 28 to 30, wake-up control 31.
+const FREE_MARK_BITS: u32 = 0x0ce0_0000;
 
 impl Config {
     /// Understands `text`; `file` is what problems call it. An empty text gives the defaults.
@@ -112,9 +111,22 @@ fn queue(section: &mut Section<'_, '_, '_>) -> QueueSettings {
 
 fn firewall(section: &mut Section<'_, '_, '_>) -> FirewallSettings {
     let default = FirewallSettings::default();
+    let mark = section.parse("mark", mark_bit).unwrap_or(default.mark);
+    let other_bit = |text: &str| {
+        let bit = mark_bit(text)?;
+        (bit != mark)
+            .then_some(bit)
+            .ok_or_else(|| format!("must be another bit than mark, {mark:#010x}"))
+    };
+    let spare = if mark == default.follow_mark {
+        default.mark
+    } else {
+        default.follow_mark
+    };
     FirewallSettings {
         iptables: path_or_empty(section, "iptables"),
-        mark: section.parse("mark", mark_bit).unwrap_or(default.mark),
+        mark,
+        follow_mark: section.parse("follow_mark", other_bit).unwrap_or(spare),
         lock_wait: seconds(section, "lock_wait_secs", 1..=60).unwrap_or(default.lock_wait),
     }
 }

@@ -6,13 +6,17 @@ use super::queues::QUEUES;
 use super::rules::Loaded;
 use crate::config::Config;
 use crate::firewall::apply::Finding;
-use crate::firewall::{Capability, Defect, Feature, Iptables, Plan};
+use crate::firewall::{Capability, Defect, Iptables, Plan};
 use crate::queue;
 
 /// The tables of this machine and what Muzzle has put into them.
 pub(super) struct Filter {
     iptables: Iptables,
     capabilities: Vec<Capability>,
+    /// Rules keep forged answers out of connection tracking.
+    pub(super) notrack: bool,
+    /// Rules have connections followed until they name their host.
+    pub(super) follows: bool,
     in_force: Option<Plan>,
     warnings: Vec<String>,
 }
@@ -25,25 +29,46 @@ impl Filter {
             Iptables::find(settings.iptables.as_deref())?.with_lock_wait(settings.lock_wait);
         refuse_beside_another(&iptables)?;
         let capabilities = iptables.probe()?;
-        let conflicts = iptables.mark_conflicts(settings.mark)?;
-        anyhow::ensure!(
-            conflicts.is_empty(),
-            "[firewall] mark {:#010x} is used by other rules; choose another bit:\n{}",
-            settings.mark,
-            conflicts.join("\n")
-        );
+        for (key, mark) in [
+            ("mark", settings.mark),
+            ("follow_mark", settings.follow_mark),
+        ] {
+            let conflicts = iptables.mark_conflicts(mark)?;
+            anyhow::ensure!(
+                conflicts.is_empty(),
+                "[firewall] {key} {mark:#010x} is used by other rules; choose another bit:\n{}",
+                conflicts.join("\n")
+            );
+        }
+        let able = Plan::default().fitted(&capabilities)?;
         Ok(Self {
             iptables,
             capabilities,
+            notrack: able.notrack,
+            follows: able.follow,
             in_force: None,
             warnings: Vec::new(),
         })
     }
 
-    /// Whether rules keep forged answers out of connection tracking.
-    pub(super) fn keeps_out_of_conntrack(&self) -> bool {
-        let missing = |it: &Capability| it.feature == Feature::Notrack && !it.present;
-        !self.capabilities.iter().any(missing)
+    /// The plan for `loaded` on this machine.
+    fn plan(&self, loaded: &Loaded, queues: [u16; QUEUES]) -> anyhow::Result<Plan> {
+        let [dns_queue, connection_queue] = queues;
+        let plan = Plan {
+            mark: loaded.config.firewall.mark,
+            follow_mark: loaded.config.firewall.follow_mark,
+            dns_queue,
+            connection_queue,
+            answers_queue: None,
+            tls_ports: loaded.ruleset.named_ports.tls.clone(),
+            http_ports: loaded.ruleset.named_ports.http.clone(),
+            notrack: true,
+            conntrack: true,
+            inbound: true,
+            follow: true,
+            ipv6: true,
+        };
+        Ok(plan.fitted(&self.capabilities)?)
     }
 
     /// Puts the plan for `loaded` into force; says whether that changed anything. On failure the
@@ -53,20 +78,7 @@ impl Filter {
         loaded: &Loaded,
         queues: [u16; QUEUES],
     ) -> anyhow::Result<bool> {
-        let [dns_queue, connection_queue] = queues;
-        let plan = Plan {
-            mark: loaded.config.firewall.mark,
-            dns_queue,
-            connection_queue,
-            answers_queue: None,
-            tls_ports: loaded.ruleset.named_ports.tls.clone(),
-            http_ports: loaded.ruleset.named_ports.http.clone(),
-            notrack: true,
-            conntrack: true,
-            inbound: true,
-            ipv6: true,
-        };
-        let plan = plan.fitted(&self.capabilities)?;
+        let plan = self.plan(loaded, queues)?;
         if self.in_force.as_ref() == Some(&plan) {
             return Ok(false);
         }

@@ -35,6 +35,8 @@ const DRAIN: Duration = Duration::from_millis(500);
 pub(super) struct Settings<'a> {
     pub(super) queue: &'a QueueSettings,
     pub(super) mark: u32,
+    /// The mark by which rules follow connections, where they can.
+    pub(super) follow_mark: Option<u32>,
     /// Rules keep forged answers out of connection tracking.
     pub(super) notrack: bool,
 }
@@ -93,6 +95,7 @@ impl Queues {
                 injector: Injector::open(settings.mark).context("cannot open a raw socket")?,
                 destroyer: destroyer(&mut warnings),
                 conntrack: conntrack(settings.notrack, &mut warnings),
+                follow_mark: settings.follow_mark,
                 events: events.clone(),
                 counters: Arc::clone(&counters),
                 first_verdict: Arc::clone(first_verdict),

@@ -111,7 +111,8 @@ impl Start {
         let settings = queues::Settings {
             queue: &loaded.config.queue,
             mark: loaded.config.firewall.mark,
-            notrack: filter.keeps_out_of_conntrack(),
+            follow_mark: filter.follows.then_some(loaded.config.firewall.follow_mark),
+            notrack: filter.notrack,
         };
         let queues = Queues::start(&settings, &rules, &sender, &first_verdict)?;
         let socket = match in_force(&link, &queues, &mut filter, &loaded) {

@@ -286,13 +286,15 @@ impl Iptables {
     ) -> Result<[u64; N], Error> {
         let mut sent = [0; N];
         for &family in plan.families() {
-            let text = match self.save_counters(family, Table::Raw) {
-                Ok(text) => text,
-                Err(error) if family == Family::V6 && means_no_ipv6(&error) => continue,
-                Err(source) => return Err(Error::Save { family, source }),
-            };
-            for (sent, number) in sent.iter_mut().zip(queues) {
-                *sent += sent_to_queue(&text, number);
+            for &table in plan.tables() {
+                let text = match self.save_counters(family, table) {
+                    Ok(text) => text,
+                    Err(error) if family == Family::V6 && means_no_ipv6(&error) => break,
+                    Err(source) => return Err(Error::Save { family, source }),
+                };
+                for (sent, number) in sent.iter_mut().zip(queues) {
+                    *sent += sent_to_queue(&text, number);
+                }
             }
         }
         Ok(sent)

@@ -7,10 +7,14 @@ use super::expression;
 
 /// Bit 27: Android's `Fwmark.h` calls bits 21-28 reserved, and no vendor rule was seen to use it.
 pub const DEFAULT_MARK: u32 = 0x0800_0000;
+/// Bit 26, for which the same holds.
+pub const DEFAULT_FOLLOW_MARK: u32 = 0x0400_0000;
 /// Our chain on the way out.
 pub const CHAIN_OUT: &str = "muzzle_out";
 /// Our chain on the way in.
 pub const CHAIN_IN: &str = "muzzle_in";
+/// Our chain for connections whose client has not said yet whom it talks to.
+pub const CHAIN_CONT: &str = "muzzle_cont";
 /// Every chain whose name starts so is ours, whatever release made it.
 pub const CHAIN_PREFIX: &str = "muzzle_";
 
@@ -44,7 +48,7 @@ impl std::fmt::Display for Family {
 pub enum Table {
     /// Before connection tracking; netd never touches its OUTPUT.
     Raw,
-    /// netd never touches its PREROUTING.
+    /// netd never touches its PREROUTING, and leaves the rules of others in its POSTROUTING.
     Mangle,
 }
 
@@ -72,6 +76,9 @@ impl std::fmt::Display for Table {
 pub struct Plan {
     /// The mark that forged packets carry; exactly one bit.
     pub mark: u32,
+    /// The mark of packets and connections whose client's first words are awaited; exactly one
+    /// bit.
+    pub follow_mark: u32,
     /// Queue of UDP and TCP port 53.
     pub dns_queue: u16,
     /// Queue of TCP SYNs, TLS ClientHellos and HTTP requests.
@@ -88,6 +95,8 @@ pub struct Plan {
     pub conntrack: bool,
     /// The mangle table exists: [`CHAIN_IN`] is made.
     pub inbound: bool,
+    /// Connections can be marked: [`CHAIN_CONT`] is made.
+    pub follow: bool,
     /// IPv6 is filtered too.
     pub ipv6: bool,
 }
@@ -96,6 +105,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             mark: DEFAULT_MARK,
+            follow_mark: DEFAULT_FOLLOW_MARK,
             dns_queue: 5340,
             connection_queue: 5341,
             answers_queue: None,
@@ -104,6 +114,7 @@ impl Default for Plan {
             notrack: true,
             conntrack: true,
             inbound: true,
+            follow: true,
             ipv6: true,
         }
     }
@@ -119,21 +130,42 @@ impl Plan {
         }
     }
 
-    /// The chains wanted in one family, one a table.
+    /// The tables that hold a chain of the plan.
+    pub fn tables(&self) -> &'static [Table] {
+        if self.inbound || self.follow {
+            &Table::ALL
+        } else {
+            &Table::ALL[..1]
+        }
+    }
+
+    /// The chains wanted in one family.
     pub fn chains(&self, family: Family) -> Vec<WantedChain> {
         let outgoing = WantedChain {
             table: Table::Raw,
             hook: "OUTPUT",
+            place: Place::First,
             name: CHAIN_OUT,
             rules: self.outgoing(family),
         };
         let inbound = self.inbound.then(|| WantedChain {
             table: Table::Mangle,
             hook: "PREROUTING",
+            place: Place::First,
             name: CHAIN_IN,
             rules: self.incoming(),
         });
-        std::iter::once(outgoing).chain(inbound).collect()
+        let continued = self.follow.then(|| WantedChain {
+            table: Table::Mangle,
+            hook: "POSTROUTING",
+            place: Place::Last,
+            name: CHAIN_CONT,
+            rules: self.continued(family),
+        });
+        std::iter::once(outgoing)
+            .chain(inbound)
+            .chain(continued)
+            .collect()
     }
 
     /// The rules of [`CHAIN_OUT`]. Their order is their meaning: what is forged is dealt with
@@ -170,6 +202,32 @@ impl Plan {
         rules
     }
 
+    /// The rules of [`CHAIN_CONT`]. The verdict on a SYN marks it, and so its connection; from
+    /// then on all that its client says is queued, until the verdict on a later packet bears the
+    /// mark and takes it from the connection again. Since the SYN comes before everything else,
+    /// no packet slips through between a verdict and what follows from it.
+    ///
+    /// After NAT's destination and Android's own rules: conntrack is not there before, and what
+    /// these refuse is not asked about.
+    fn continued(&self, family: Family) -> Vec<String> {
+        let mark = self.follow_mark;
+        let marked = format!("-m mark --mark {mark:#x}/{mark:#x}");
+        let followed = format!("-m connmark --mark {mark:#x}/{mark:#x}");
+        let syn = "--tcp-flags FIN,SYN,RST,ACK SYN";
+        let payload = expression::payload(family);
+        let connections = queue(self.connection_queue);
+        vec![
+            // Nearly everything.
+            format!("-m mark --mark 0x0/{mark:#x} -m connmark --mark 0x0/{mark:#x} -j RETURN"),
+            format!("-p tcp -m tcp {syn} {marked} -j CONNMARK --set-xmark {mark:#x}/{mark:#x}"),
+            format!("-p tcp -m tcp ! {syn} {marked} -j CONNMARK --set-xmark 0x0/{mark:#x}"),
+            format!("{marked} -j RETURN"),
+            // The end of what a client writes at once has this flag, however short it is.
+            format!("-p tcp -m tcp --tcp-flags PSH PSH {followed} {connections}"),
+            format!("-p tcp {followed} -m u32 --u32 \"{payload}\" {connections}"),
+        ]
+    }
+
     /// The rules of [`CHAIN_IN`].
     fn incoming(&self) -> Vec<String> {
         let mut rules = vec!["-i lo -j RETURN".to_owned()];
@@ -199,13 +257,24 @@ fn distinct(ports: &[u16]) -> Vec<u16> {
     ports
 }
 
+/// Where among a builtin chain's rules a jump stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before all others: what they accept must have been looked at.
+    First,
+    /// After all others: what is queued skips the rules that follow.
+    Last,
+}
+
 /// A chain of ours as it should be: its rules, and the one jump that leads to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WantedChain {
     /// The table it is in.
     pub table: Table,
-    /// The builtin chain that jumps to it, first of all its rules.
+    /// The builtin chain that jumps to it.
     pub hook: &'static str,
+    /// Where the jump stands.
+    pub place: Place,
     /// Its name.
     pub name: &'static str,
     /// Its rules in order, as `iptables -S` prints them after `-A NAME `.
@@ -231,7 +300,7 @@ impl WantedChain {
     }
 
     /// The `iptables-restore --noflush` batch that makes the table so, in one step for the
-    /// kernel. `stale` are the jumps found there, as printed: they go, and one comes first.
+    /// kernel. `stale` are the jumps found there, as printed: they go, and one comes in its place.
     ///
     /// `:NAME` makes the chain or, where a killed daemon left it, empties it.
     pub fn batch(&self, stale: &[String]) -> String {
@@ -242,7 +311,11 @@ impl WantedChain {
         for jump in stale {
             text.push_str(&deletion(jump));
         }
-        text.push_str(&format!("-I {} 1 -j {}\nCOMMIT\n", self.hook, self.name));
+        let insert = match self.place {
+            Place::First => format!("-I {} 1", self.hook),
+            Place::Last => format!("-A {}", self.hook),
+        };
+        text.push_str(&format!("{insert} -j {}\nCOMMIT\n", self.name));
         text
     }
 }

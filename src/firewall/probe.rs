@@ -5,7 +5,7 @@
 use super::apply::Error;
 use super::expression;
 use super::iptables::{CommandError, Iptables};
-use super::plan::{DEFAULT_MARK, Family, Plan, Table};
+use super::plan::{DEFAULT_FOLLOW_MARK, DEFAULT_MARK, Family, Plan, Table};
 
 /// Nothing ever jumps to it.
 const SCRATCH: &str = "muzzle_probe";
@@ -28,11 +28,13 @@ pub enum Feature {
     MangleTable,
     /// The conntrack match.
     Conntrack,
+    /// The connmark match and the CONNMARK target.
+    Connmark,
 }
 
 impl Feature {
     /// All, tables before what is tried in them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RawTable,
         Self::Queue,
         Self::Mark,
@@ -40,6 +42,7 @@ impl Feature {
         Self::Notrack,
         Self::MangleTable,
         Self::Conntrack,
+        Self::Connmark,
     ];
 
     /// The name for people.
@@ -52,6 +55,7 @@ impl Feature {
             Self::Notrack => "CT --notrack",
             Self::MangleTable => "mangle table",
             Self::Conntrack => "conntrack match",
+            Self::Connmark => "connection marks",
         }
     }
 
@@ -86,12 +90,15 @@ impl Feature {
                 "nothing today: it is for DNS answers, which are not looked at yet"
             }
             Self::Conntrack => "nothing today: it tells DNS answers that somebody asked for",
+            Self::Connmark => {
+                "server names and HTTP hosts are seen only where they stand in the first packet"
+            }
         }
     }
 
     const fn table(self) -> Table {
         match self {
-            Self::MangleTable | Self::Conntrack => Table::Mangle,
+            Self::MangleTable | Self::Conntrack | Self::Connmark => Table::Mangle,
             _ => Table::Raw,
         }
     }
@@ -109,6 +116,12 @@ impl Feature {
             }
             Self::Notrack => Some("-j CT --notrack".to_owned()),
             Self::Conntrack => Some("-m conntrack --ctstate ESTABLISHED -j RETURN".to_owned()),
+            Self::Connmark => {
+                let bit = format!("{DEFAULT_FOLLOW_MARK:#x}/{DEFAULT_FOLLOW_MARK:#x}");
+                Some(format!(
+                    "-m connmark --mark {bit} -j CONNMARK --set-xmark {bit}"
+                ))
+            }
         }
     }
 }
@@ -227,6 +240,8 @@ impl Plan {
         self.notrack &= !lacks(Feature::Notrack);
         self.conntrack &= !lacks(Feature::Conntrack);
         self.inbound &= !lacks(Feature::MangleTable);
+        let needed = [Feature::MangleTable, Feature::Connmark, Feature::U32];
+        self.follow &= !needed.into_iter().any(lacks);
         if lacks(Feature::U32) {
             self.tls_ports.clear();
             self.http_ports.clear();

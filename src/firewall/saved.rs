@@ -1,6 +1,6 @@
 //! Reads what `iptables -S` and `iptables-save` print. Pure.
 
-use super::plan::{CHAIN_PREFIX, WantedChain};
+use super::plan::{CHAIN_PREFIX, Place, WantedChain};
 
 /// What is not as the plan wants it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,7 +136,7 @@ impl<'a> SavedTable<'a> {
         let hooked = self.rules(wanted.hook);
         match hooked.iter().filter(|rule| **rule == jump).count() {
             0 => defects.push(Defect::NoJump { hook, chain }),
-            1 if hooked[0] != jump => {
+            1 if wanted.place == Place::First && hooked[0] != jump => {
                 let before = hooked[0].to_owned();
                 defects.push(Defect::JumpNotFirst {
                     hook,

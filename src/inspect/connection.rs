@@ -1,115 +1,253 @@
-//! TCP connections other than DNS: the SYN, and the first payload of ports that name a host.
+//! TCP connections other than DNS: the SYN, and what the client says first on ports that name a
+//! host, also where that comes in pieces.
 
 use super::{Context, Inspection, Reading};
 use crate::act::{Act, ConnectionRefusal, segment as forge};
 use crate::decide::{Evidence, FlowTable, Outcome};
+use crate::parse::reassembly::{Reassembly, STREAM_BYTES};
 use crate::parse::tcp::{TcpFlags, TcpSegment};
-use crate::parse::{Detected, http, tls};
+use crate::parse::{Detected, DomainName, http, tls};
 
-/// First byte of a TLS handshake record (RFC 8446 section 5.1).
-const TLS_HANDSHAKE: u8 = 0x16;
+/// Connections that have said nothing yet, and how long that is waited for.
+const OPENED: (usize, u32) = (256, 300);
+/// Connections whose hello or request is not whole yet.
+const PARTIAL: (usize, u32) = (32, 60);
+/// Refused connections whose retransmissions are still recognised: Linux gives up after 15
+/// minutes (`tcp_retries2`).
+const REFUSED: (usize, u32) = (256, 960);
 
-/// Connections that were refused, each with the sequence number of what was refused: it tells what
-/// is sent again from a new connection on the same ports.
-pub(super) type Refused = FlowTable<u32>;
+/// What is remembered of connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    /// The first sequence number of what the client will say.
+    opened: FlowTable<u32>,
+    partial: FlowTable<Partial>,
+    /// The sequence number of what was refused: it tells what is sent again from a new connection
+    /// on the same ports.
+    refused: FlowTable<u32>,
+}
 
-/// A TCP segment to any port but 53.
-pub(super) fn segment(
-    refused: &mut Refused,
-    context: &Context<'_>,
-    segment: &TcpSegment<'_>,
-    out: &mut [u8],
-) -> Inspection {
-    let refused_at = refused.get_mut(&context.flow).copied();
-    if segment.opens() {
-        refused.remove(&context.flow);
-        let mut inspection = opening(refused, context, segment, out);
-        if refused_at == Some(segment.sequence) && inspection.act != Act::Pass {
-            inspection.sighting = None; // told already
+/// The start of a stream that does not name its host yet.
+#[derive(Debug)]
+struct Partial {
+    /// The sequence number of its first byte.
+    start: u32,
+    stream: Reassembly,
+}
+
+/// What the start of a stream says.
+enum Finding {
+    Sni(DomainName),
+    Host(DomainName),
+    /// It names no host.
+    Unnamed,
+    /// What has come so far does not tell.
+    Incomplete,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        let [opened, refused] =
+            [OPENED, REFUSED].map(|(flows, seconds)| FlowTable::new(flows, seconds));
+        Self {
+            opened,
+            partial: FlowTable::new(PARTIAL.0, PARTIAL.1),
+            refused,
         }
-        return inspection;
-    }
-    match refused_at.filter(|&at| segment.is_near(at)) {
-        // Not refused, or of another connection, whose SYN passed unseen.
-        None => payload(refused, context, segment, out),
-        // The socket is gone, and its reset frees the server's end too.
-        Some(_) if segment.flags.contains(TcpFlags::RST) => {
-            refused.remove(&context.flow);
-            Inspection::pass(Reading::Understood)
-        }
-        // What the client sends again of a refused connection stays refused.
-        Some(_) => Inspection::act(sever(context, segment, out)),
     }
 }
 
-/// A SYN. Data beside it is TCP Fast Open: it is looked at as any first payload.
-fn opening(
-    refused: &mut Refused,
-    context: &Context<'_>,
-    segment: &TcpSegment<'_>,
-    out: &mut [u8],
-) -> Inspection {
-    let name_follows = context
-        .ruleset
-        .named_ports
-        .contains(segment.destination_port);
-    let evidence = Evidence::Syn { name_follows };
-    let syn = judge(refused, context, segment, evidence, out);
-    if segment.payload.is_empty() || syn.act != Act::Pass {
-        syn
-    } else {
-        payload(refused, context, segment, out)
+impl Connections {
+    /// Looks at a TCP segment to any port but 53.
+    pub(super) fn segment(
+        &mut self,
+        context: &Context<'_>,
+        segment: &TcpSegment<'_>,
+        out: &mut [u8],
+    ) -> Inspection {
+        let refused_at = self.refused.get_mut(&context.flow, context.now).copied();
+        if segment.opens() {
+            self.refused.remove(&context.flow);
+            self.partial.remove(&context.flow);
+            let mut inspection = self.opening(context, segment, out);
+            if refused_at == Some(segment.sequence) && !inspection.act.passes() {
+                inspection.sighting = None; // told already
+            }
+            return inspection;
+        }
+        match refused_at.filter(|&at| segment.is_near(at)) {
+            // Not refused, or of another connection, whose SYN passed unseen.
+            None => self.payload(context, segment, out),
+            // The socket is gone, and its reset frees the server's end too.
+            Some(_) if segment.flags.contains(TcpFlags::RST) => {
+                self.refused.remove(&context.flow);
+                Inspection::pass(Reading::Understood)
+            }
+            // What the client sends again of a refused connection stays refused.
+            Some(_) => Inspection::act(sever(context, segment, out)),
+        }
+    }
+
+    /// A SYN. Data beside it is TCP Fast Open: it is looked at as any first payload.
+    fn opening(
+        &mut self,
+        context: &Context<'_>,
+        segment: &TcpSegment<'_>,
+        out: &mut [u8],
+    ) -> Inspection {
+        let name_follows = context.names_follow();
+        let evidence = Evidence::Syn { name_follows };
+        let syn = self.judge(context, segment, evidence, out);
+        if !syn.act.passes() || !name_follows {
+            return syn;
+        }
+        let start = segment.sequence.wrapping_add(1);
+        self.opened.insert(context.flow, start, context.now);
+        let inspection = if segment.payload.is_empty() {
+            syn
+        } else {
+            self.payload(context, segment, out)
+        };
+        match inspection.act {
+            Act::Pass => Inspection {
+                act: Act::Follow,
+                ..inspection
+            },
+            // What there is to know is known.
+            Act::Leave => Inspection {
+                act: Act::Pass,
+                ..inspection
+            },
+            _ => inspection,
+        }
+    }
+
+    fn payload(
+        &mut self,
+        context: &Context<'_>,
+        segment: &TcpSegment<'_>,
+        out: &mut [u8],
+    ) -> Inspection {
+        if segment.payload.is_empty() || !context.names_follow() {
+            return Inspection::pass(Reading::Understood);
+        }
+        match self.look(context, segment) {
+            None => Inspection::act(Act::Leave),
+            Some(Finding::Incomplete) => Inspection::pass(Reading::Incomplete),
+            Some(finding) => {
+                let evidence = match &finding {
+                    Finding::Sni(name) => Evidence::Sni(name),
+                    Finding::Host(name) => Evidence::Host(name),
+                    Finding::Unnamed | Finding::Incomplete => Evidence::Unnamed,
+                };
+                let mut inspection = self.judge(context, segment, evidence, out);
+                if inspection.act == Act::Pass {
+                    inspection.act = Act::Leave;
+                }
+                inspection
+            }
+        }
+    }
+
+    /// What the client's stream says, with this piece of it; none where it is no piece of a
+    /// stream's start.
+    fn look(&mut self, context: &Context<'_>, segment: &TcpSegment<'_>) -> Option<Finding> {
+        let (flow, now) = (&context.flow, context.now);
+        // The SYN takes a sequence number of its own.
+        let at = segment.sequence.wrapping_add(u32::from(segment.opens()));
+        if let Some(partial) = self.partial.get_mut(flow, now)
+            && let Some(offset) = offset(partial.start, at)
+        {
+            partial.stream.insert(offset, segment.payload);
+            let finding = match find(partial.stream.start()) {
+                Finding::Incomplete if partial.stream.is_full() => Finding::Unnamed,
+                finding => finding,
+            };
+            if !matches!(finding, Finding::Incomplete) {
+                self.partial.remove(flow);
+            }
+            return Some(finding);
+        }
+        let opened = self.opened.get_mut(flow, now).copied();
+        let opened = opened.and_then(|start| Some((start, offset(start, at)?)));
+        let (start, offset) = match opened {
+            Some(opened) => opened,
+            // Its SYN was not seen, or it has said more before.
+            None if starts_with_a_name(segment.payload) => (at, 0),
+            None => return None,
+        };
+        self.opened.remove(flow);
+        let finding = if offset == 0 {
+            find(segment.payload)
+        } else {
+            Finding::Incomplete
+        };
+        if matches!(finding, Finding::Incomplete) {
+            let mut stream = Reassembly::new();
+            stream.insert(offset, segment.payload);
+            self.partial.insert(*flow, Partial { start, stream }, now);
+        }
+        Some(finding)
+    }
+
+    fn judge(
+        &mut self,
+        context: &Context<'_>,
+        segment: &TcpSegment<'_>,
+        evidence: Evidence<'_>,
+        out: &mut [u8],
+    ) -> Inspection {
+        let verdict = context.decide(evidence);
+        // A SYN that passes and whose name is still to come would only double the log.
+        let worth_telling = !matches!(
+            (evidence, verdict.1),
+            (Evidence::Syn { name_follows: true }, Outcome::Allowed)
+        );
+        let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
+        let act = if verdict.1 == Outcome::Blocked {
+            self.refused
+                .insert(context.flow, segment.sequence, context.now);
+            sever(context, segment, out)
+        } else {
+            Act::Pass
+        };
+        Inspection {
+            act,
+            reading: Reading::Understood,
+            sighting,
+        }
+    }
+
+    /// How many connections were forgotten before their time.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.opened.evicted() + self.partial.evicted() + self.refused.evicted()
     }
 }
 
-fn payload(
-    refused: &mut Refused,
-    context: &Context<'_>,
-    segment: &TcpSegment<'_>,
-    out: &mut [u8],
-) -> Inspection {
-    let Some(&first) = segment.payload.first() else {
-        return Inspection::pass(Reading::Understood);
-    };
-    let is_tls = first == TLS_HANDSHAKE;
+/// Where in a stream that starts at `start` the byte with sequence number `at` stands; none where
+/// that is not looked at.
+fn offset(start: u32, at: u32) -> Option<usize> {
+    let offset = usize::try_from(at.wrapping_sub(start)).ok()?;
+    (offset < STREAM_BYTES).then_some(offset)
+}
+
+/// What the kernel's prefilter picks by itself.
+fn starts_with_a_name(payload: &[u8]) -> bool {
+    tls::starts_client_hello(payload) || http::starts_request(payload)
+}
+
+fn find(stream: &[u8]) -> Finding {
+    let is_tls = stream.first() == Some(&tls::RECORD_HANDSHAKE);
     let name = if is_tls {
-        tls::server_name(segment.payload)
+        tls::server_name(stream)
     } else {
-        http::host(segment.payload)
+        http::host(stream)
     };
-    let evidence = match &name {
-        Detected::Incomplete => return Inspection::pass(Reading::Incomplete),
-        Detected::NotPresent => Evidence::Unnamed,
-        Detected::Found(name) if is_tls => Evidence::Sni(name),
-        Detected::Found(name) => Evidence::Host(name),
-    };
-    judge(refused, context, segment, evidence, out)
-}
-
-fn judge(
-    refused: &mut Refused,
-    context: &Context<'_>,
-    segment: &TcpSegment<'_>,
-    evidence: Evidence<'_>,
-    out: &mut [u8],
-) -> Inspection {
-    let verdict = context.decide(evidence);
-    // A SYN that passes and whose name is still to come would only double the log.
-    let worth_telling = !matches!(
-        (evidence, verdict.1),
-        (Evidence::Syn { name_follows: true }, Outcome::Allowed)
-    );
-    let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
-    let act = if verdict.1 == Outcome::Blocked {
-        refused.insert(context.flow, segment.sequence);
-        sever(context, segment, out)
-    } else {
-        Act::Pass
-    };
-    Inspection {
-        act,
-        reading: Reading::Understood,
-        sighting,
+    match name {
+        Detected::Incomplete => Finding::Incomplete,
+        Detected::NotPresent => Finding::Unnamed,
+        Detected::Found(name) if is_tls => Finding::Sni(name),
+        Detected::Found(name) => Finding::Host(name),
     }
 }
 

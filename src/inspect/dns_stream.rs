@@ -69,7 +69,9 @@ pub(super) fn segment(
     out: &mut [u8],
 ) -> Inspection {
     let opening = segment.opens();
-    let refused = streams.get_mut(&context.flow).and_then(|it| it.refused);
+    let refused = streams
+        .get_mut(&context.flow, context.now)
+        .and_then(|it| it.refused);
     if let Some(refused) = refused
         && !opening
         && segment.is_near(refused.query_end)
@@ -90,7 +92,7 @@ pub(super) fn segment(
     let ends = [TcpFlags::FIN, TcpFlags::RST]
         .into_iter()
         .any(|flag| segment.flags.contains(flag));
-    if ends && inspection.act == Act::Pass {
+    if ends && inspection.act.passes() {
         streams.remove(&context.flow);
     }
     inspection
@@ -103,10 +105,10 @@ fn payload(
     start: u32,
     out: &mut [u8],
 ) -> Inspection {
-    if streams.get_mut(&context.flow).is_none() {
-        streams.insert(context.flow, DnsStream::new(start));
+    if streams.get_mut(&context.flow, context.now).is_none() {
+        streams.insert(context.flow, DnsStream::new(start), context.now);
     }
-    let Some(stream) = streams.get_mut(&context.flow) else {
+    let Some(stream) = streams.get_mut(&context.flow, context.now) else {
         return Inspection::pass(Reading::Incomplete);
     };
     match stream.take(context, segment, start, out) {

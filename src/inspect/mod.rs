@@ -17,15 +17,14 @@ use crate::parse::DomainName;
 use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
-use connection::Refused;
+use connection::Connections;
 use dns_stream::DnsStream;
 pub use ruleset::{NamedPorts, Ruleset};
 
 const DNS_PORT: u16 = 53;
-/// DNS-over-TCP connections looked at side by side. A phone has one or two.
-const DNS_STREAMS: usize = 64;
-/// Refused connections whose retransmissions are still recognised.
-const REFUSED_CONNECTIONS: usize = 256;
+/// DNS-over-TCP connections looked at side by side, of which a phone has one or two, and for how
+/// long after their start: resolvers close idle ones within minutes.
+const DNS_STREAMS: (usize, u32) = (64, 900);
 
 /// What was seen in a packet and what was decided about it.
 #[derive(Clone, Debug)]
@@ -109,6 +108,11 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Whether what the client says first on such a connection is looked at for a name.
+    fn names_follow(&self) -> bool {
+        self.ruleset.named_ports.contains(self.flow.remote.port())
+    }
+
     fn decide(&self, evidence: Evidence<'_>) -> (Decision, Outcome) {
         let facts = Facts {
             flow: self.flow,
@@ -148,14 +152,14 @@ impl Context<'_> {
 #[derive(Debug)]
 pub struct Inspector {
     dns_streams: FlowTable<DnsStream>,
-    refused: Refused,
+    connections: Connections,
 }
 
 impl Default for Inspector {
     fn default() -> Self {
         Self {
-            dns_streams: FlowTable::new(DNS_STREAMS),
-            refused: FlowTable::new(REFUSED_CONNECTIONS),
+            dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
+            connections: Connections::default(),
         }
     }
 }
@@ -205,10 +209,16 @@ impl Inspector {
                 if segment.destination_port == DNS_PORT {
                     dns_stream::segment(&mut self.dns_streams, &context, &segment, out)
                 } else {
-                    connection::segment(&mut self.refused, &context, &segment, out)
+                    self.connections.segment(&context, &segment, out)
                 }
             }
             _ => malformed,
         }
+    }
+
+    /// How many flows were forgotten before their time, because newer ones needed their place.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.dns_streams.evicted() + self.connections.evicted()
     }
 }

@@ -32,8 +32,15 @@ pub fn host(stream: &[u8]) -> Detected<DomainName> {
     }
 }
 
+/// Whether a stream starts with a request method. The kernel's prefilter asks the same of its
+/// first four bytes (`firewall::expression`).
+#[must_use]
+pub fn starts_request(stream: &[u8]) -> bool {
+    METHODS.iter().any(|method| stream.starts_with(method))
+}
+
 fn find(stream: &[u8]) -> Detected<DomainName> {
-    if !METHODS.iter().any(|method| stream.starts_with(method)) {
+    if !starts_request(stream) {
         let more_may_come = METHODS.iter().any(|method| method.starts_with(stream));
         return if more_may_come {
             Detected::Incomplete

@@ -8,7 +8,8 @@ use super::{Detected, DomainName};
 /// Longest handshake message believed to be a ClientHello. Those of today have up to 2 KiB.
 const MAX_HELLO_BYTES: usize = 0xffff;
 
-const RECORD_HANDSHAKE: u8 = 0x16;
+/// First byte of a record that carries a handshake (RFC 8446 section 5.1).
+pub const RECORD_HANDSHAKE: u8 = 0x16;
 const RECORD_VERSION_MAJOR: u8 = 3;
 /// RFC 8446 section 5.1: a record holds at most 2^14 bytes, and of a handshake at least one.
 const MAX_RECORD_BYTES: usize = 1 << 14;
@@ -39,6 +40,24 @@ pub fn server_name(stream: &[u8]) -> Detected<DomainName> {
         Err(Stop::NotPresent) => Detected::NotPresent,
         Err(Stop::Incomplete) => Detected::Incomplete,
     }
+}
+
+/// Whether a stream starts like this with a ClientHello: its first record is of a handshake whose
+/// first message is one. The kernel's prefilter asks the same (`firewall::expression`).
+#[must_use]
+pub fn starts_client_hello(stream: &[u8]) -> bool {
+    matches!(
+        stream,
+        [
+            RECORD_HANDSHAKE,
+            RECORD_VERSION_MAJOR,
+            0..=4,
+            _,
+            _,
+            HANDSHAKE_CLIENT_HELLO,
+            ..
+        ]
+    )
 }
 
 /// ClientHello: RFC 8446 section 4.1.2, the same since TLS 1.0.

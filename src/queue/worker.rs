@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use nix::errno::Errno;
 
-use super::message::{self, Message, Packet, Verdict};
+use super::message::{self, Hook, Message, Packet, Verdict};
 use super::socket::DATAGRAM_BYTES;
 use super::{Conntrack, Injector, QueueSocket, SocketDestroyer};
 use crate::act::Act;
@@ -32,6 +32,9 @@ pub struct QueueWorker {
     pub destroyer: Option<SocketDestroyer>,
     /// Where the kernel has no CT target: takes forged answers out of connection tracking.
     pub conntrack: Option<Conntrack>,
+    /// The mark that the rules of `muzzle_cont` read; absent where the kernel cannot follow
+    /// connections.
+    pub follow_mark: Option<u32>,
     /// Where sightings go.
     pub events: EventSender,
     /// When the first packet since the start was decided on.
@@ -75,6 +78,9 @@ impl QueueWorker {
         let now = UnixSeconds::from_millis(unix_millis);
         let inspection = inspector.inspect(packet.payload, packet.uid, now, &rules, scratch);
         self.counters.inspected(&inspection);
+        self.counters
+            .evicted
+            .store(inspector.evicted(), Ordering::Relaxed);
         self.carry_out(packet, &inspection, scratch);
         if self.first_verdict.get().is_none() {
             // The other queue may have been first at the same moment.
@@ -97,6 +103,7 @@ impl QueueWorker {
     fn carry_out(&self, packet: &Packet<'_>, inspection: &Inspection, scratch: &[u8]) {
         match inspection.act {
             Act::Pass => self.verdict(packet, Verdict::Accept),
+            Act::Follow | Act::Leave => self.verdict(packet, self.marked(packet)),
             Act::Vanish => self.verdict(packet, Verdict::Drop),
             Act::Answer { flow, length } => {
                 // Before: an entry of the phone's own would stand in the answer's way.
@@ -121,6 +128,19 @@ impl QueueWorker {
                     self.inject(&scratch[..reset_length], &flow, packet);
                 }
             }
+        }
+    }
+
+    /// The verdict that has the connection followed from now on, or no longer: the rules of
+    /// `muzzle_cont` read the mark.
+    fn marked(&self, packet: &Packet<'_>) -> Verdict {
+        match self.follow_mark {
+            None => Verdict::Accept,
+            // It is past those rules already.
+            Some(mark) if packet.hook == Hook::PostRouting => {
+                Verdict::RepeatMarked(packet.mark | mark)
+            }
+            Some(mark) => Verdict::AcceptMarked(packet.mark | mark),
         }
     }
 

@@ -52,6 +52,8 @@ counters! {
     forget_failed,
     /// Verdicts that the kernel did not take (the packet was gone already).
     verdict_failed,
+    /// Flows that were forgotten before their time, because newer ones needed their place.
+    evicted,
     /// Sightings that were not recorded because the recorder was behind.
     unrecorded,
 }
@@ -66,7 +68,7 @@ impl Counters {
     pub fn inspected(&self, inspection: &Inspection) {
         count(&self.packets);
         count(match inspection.act {
-            Act::Pass => &self.passed,
+            Act::Pass | Act::Follow | Act::Leave => &self.passed,
             Act::Vanish => &self.dropped,
             Act::Answer { .. } => &self.answered,
             Act::Sever { .. } => &self.severed,

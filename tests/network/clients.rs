@@ -218,7 +218,7 @@ pub(crate) fn is_timeout(error: &std::io::Error) -> bool {
 }
 
 /// Where the server's name stands in a [`client_hello`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NamePlace {
     /// Before the key share.
     First,

@@ -116,7 +116,8 @@ impl<'a> Door<'a> {
         for (program, _) in DOORS {
             let line = format!("{program} -w 5 -t mangle -nvxL POSTROUTING");
             let text = self.lab.phone(&line).ok();
-            let rules: Vec<_> = text.lines().skip(2).collect();
+            let rules = text.lines().skip(2);
+            let rules: Vec<_> = rules.filter(|line| !line.contains("muzzle_")).collect();
             assert!(rules.len() >= 2, "{text}");
             for rule in rules {
                 assert!(rule.trim_start().starts_with("0 "), "{text}");

@@ -176,7 +176,9 @@ fn send(
 
 const fn act(seen: &Inspection) -> Act {
     match seen.act {
-        muzzle::act::Act::Pass => Act::Pass,
+        muzzle::act::Act::Pass | muzzle::act::Act::Follow | muzzle::act::Act::Leave => {
+            Act::Pass
+        }
         muzzle::act::Act::Vanish => Act::Vanish,
         muzzle::act::Act::Answer { .. } => Act::Answer,
         muzzle::act::Act::Sever { .. } => Act::Sever,
@@ -192,9 +194,9 @@ const fn reading(seen: &Inspection) -> Reading {
 }
 
 fn forged(seen: &Inspection, scratch: &[u8], from: SocketAddr, to: SocketAddr) -> Vec<String> {
-    use muzzle::act::Act::{Answer, Pass, Sever, Vanish};
+    use muzzle::act::Act::{Answer, Follow, Leave, Pass, Sever, Vanish};
     let (flow, length) = match seen.act {
-        Pass | Vanish => return Vec::new(),
+        Pass | Follow | Leave | Vanish => return Vec::new(),
         Answer { flow, length } => (flow, length),
         Sever { flow, reset_length } => (flow, reset_length),
     };

@@ -21,10 +21,10 @@ use super::forged;
 use super::streams::{client_hello, sni};
 
 /// As much as a queue thread has.
-const SCRATCH_BYTES: usize = 2048;
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub(super) const SCRATCH_BYTES: usize = 2048;
+pub(super) const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 /// Of the rules below.
-const APP: Uid = Uid(10_123);
+pub(super) const APP: Uid = Uid(10_123);
 
 const RULES: &str = r#"
 [[rule]]
@@ -47,7 +47,7 @@ action = "block"
 "#;
 
 /// The rules that `config` and the common ones ask for.
-fn ruleset(config: &str) -> Arc<Ruleset> {
+pub(super) fn ruleset(config: &str) -> Arc<Ruleset> {
     let config = Config::parse("config", &format!("{config}\n{RULES}")).unwrap();
     let packages = Packages::parse("com.a 10123 0 /data none");
     let catalogue = Arc::new(Catalogue::default());
@@ -70,7 +70,7 @@ fn any_ruleset() -> impl Strategy<Value = Arc<Ruleset>> {
 }
 
 /// The two ends of a flow: few enough that packets meet.
-type Ends = (SocketAddr, SocketAddr);
+pub(super) type Ends = (SocketAddr, SocketAddr);
 
 fn ends(ports: Vec<u16>) -> impl Strategy<Value = Ends> {
     (40_000..40_002_u16, any::<bool>(), select(ports)).prop_map(|(from, is_v6, to)| {
@@ -171,7 +171,7 @@ fn datagram((from, to): Ends, payload: &[u8]) -> Vec<u8> {
 }
 
 /// FIN, SYN, RST, PSH and ACK by their bits (RFC 9293 section 3.1).
-fn segment((from, to): Ends, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn segment((from, to): Ends, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
     let mut header = TcpHeader::new(from.port(), to.port(), sequence, 0xffff);
     header.fin = flags & 1 != 0;
     header.syn = flags & 2 != 0;
@@ -215,8 +215,8 @@ fn any_packet() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What must hold of every answer, whatever the packet was.
-fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset) {
-    let passes = seen.act == Act::Pass;
+pub(super) fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset) {
+    let passes = seen.act.passes();
     assert!(seen.reading == Reading::Understood || passes, "{seen:?}");
     if let Some(sighting) = &seen.sighting {
         assert_eq!(sighting.outcome == Outcome::Blocked, !passes, "{seen:?}");
@@ -225,7 +225,7 @@ fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset) {
         assert!(passes, "{seen:?}");
     }
     let (flow, length) = match seen.act {
-        Act::Pass | Act::Vanish => return,
+        Act::Pass | Act::Follow | Act::Leave | Act::Vanish => return,
         Act::Answer { flow, length } => (flow, length),
         Act::Sever { flow, reset_length } => (flow, reset_length),
     };
@@ -289,11 +289,11 @@ proptest! {
         ] {
             let packet = [packet];
             let seen = &send(&packet, &ruleset, &mut scratch)[0];
-            prop_assert_ne!(seen.act, Act::Pass);
+            prop_assert!(!seen.act.passes());
             let sighting = seen.sighting.as_ref().unwrap();
             prop_assert_eq!(sighting.name.to_string(), name.to_ascii_lowercase());
             let seen = &send(&packet, &observing, &mut scratch)[0];
-            prop_assert_eq!(seen.act, Act::Pass);
+            prop_assert!(seen.act.passes());
             let sighting = seen.sighting.as_ref().unwrap();
             prop_assert_eq!(sighting.outcome, Outcome::WouldBlock);
         }
@@ -336,13 +336,13 @@ proptest! {
         let mut scratch = [0; SCRATCH_BYTES];
         let seen = send(&packets, &ruleset(""), &mut scratch);
         for inspection in &seen[..last] {
-            prop_assert_eq!(inspection.act, Act::Pass);
+            prop_assert!(inspection.act.passes());
             prop_assert_ne!(inspection.reading, Reading::Malformed);
         }
         let mut names = seen.iter().filter_map(|it| it.sighting.as_ref()).map(|it| &it.name);
         prop_assert_eq!(names.next_back().unwrap().to_string(), blocked.to_ascii_lowercase());
         for inspection in &seen[last..] {
-            prop_assert_ne!(inspection.act, Act::Pass);
+            prop_assert!(!inspection.act.passes());
         }
     }
 }

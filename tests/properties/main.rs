@@ -6,6 +6,7 @@
 mod dns;
 #[path = "../packet_cases/forged.rs"]
 mod forged;
+mod hellos;
 mod inspector;
 mod packets;
 mod streams;
