@@ -1,7 +1,8 @@
 //! TCP connections: refused by the name in a ClientHello or a request, or by address. The app
 //! learns of it at once, and the server gets not one byte of what was sent.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use muzzle::decide::Outcome;
@@ -249,4 +250,57 @@ fn what_follows_an_allowed_hello_is_not_looked_at() {
     }
     // A SYN and a hello for each.
     assert_eq!(queue(&lab, &daemon, "connections").counters.packets, 4);
+}
+
+/// The pieces of a refused hello, which TCP sends again as it likes, stay refused.
+#[test]
+fn of_a_thousand_hellos_in_two_segments_none_arrives_whole() {
+    let lab = Lab::bare();
+    let _daemon = start(&lab, "");
+    lab.phone.ip("link set wlan0 gso_max_segs 1");
+    lab.phone.write_sysctl("net/ipv4/tcp_autocorking", "0");
+    let sink = Family::BOTH.map(|family| SocketAddr::new(addresses(family).sink, 443));
+    for number in 0..1000 {
+        let place = [NamePlace::First, NamePlace::Last][number % 2];
+        let hello = client_hello(BLOCKED, place);
+        let mut asker = TcpAsker::new(&lab, sink[number / 2 % 2]);
+        asker.send_pieces([&hello[..]]);
+        assert!(asker.is_over(), "connection {number}");
+    }
+    let connections = sink.map(|sink| lab.server.connections(sink)).concat();
+    assert_eq!(connections.len(), 1000);
+    let whole = client_hello(BLOCKED, NamePlace::Last).len();
+    assert!(connections.iter().all(|it| it.received < whole));
+}
+
+/// Neither what a server sends nor the phone's acknowledgments of it.
+#[test]
+fn a_download_is_not_looked_at() {
+    const BYTES: u64 = 100 << 20;
+    let lab = Lab::bare();
+    let daemon = start(&lab, "");
+    for (count, family) in (1..).zip(Family::BOTH) {
+        let web = SocketAddr::new(addresses(family).web, 443);
+        let listener = lab.internet.within(|| TcpListener::bind(web));
+        let listener = listener.expect("nobody else listens there");
+        let hello = client_hello("free.example", NamePlace::First);
+        let server = std::thread::spawn(move || -> std::io::Result<()> {
+            let (mut client, _) = listener.accept()?;
+            client.read_exact(&mut vec![0; hello.len()])?;
+            let chunk = vec![0x17; 1 << 20];
+            (0..BYTES >> 20).try_for_each(|_| client.write_all(&chunk))
+        });
+        let mut client = lab
+            .phone
+            .within(|| TcpStream::connect(web))
+            .expect("it listens");
+        let hello = client_hello("free.example", NamePlace::First);
+        client.write_all(&hello).expect("it reads");
+        let downloaded = std::io::copy(&mut client, &mut std::io::sink());
+        assert_eq!(downloaded.expect("it writes"), BYTES, "{family}");
+        server.join().expect("no panic").expect("it was read");
+        // The SYN and the hello.
+        let packets = queue(&lab, &daemon, "connections").counters.packets;
+        assert_eq!(packets, 2 * count, "{family}");
+    }
 }
