@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn stream() -> Vec<u8> {
-        (0..STREAM_BYTES + 100).map(|at| (at % 251) as u8).collect()
+        (0..=250).cycle().take(STREAM_BYTES + 100).collect()
     }
 
     #[test]

@@ -252,6 +252,34 @@ fn what_follows_an_allowed_hello_is_not_looked_at() {
     assert_eq!(queue(&lab, &daemon, "connections").counters.packets, 4);
 }
 
+/// TCP Fast Open (RFC 7413): the hello or request stands in the SYN.
+#[test]
+fn what_is_said_in_the_syn_is_looked_at() {
+    let lab = Lab::bare();
+    let daemon = start(&lab, "");
+    // tcp_fastopen of ip-sysctl.rst: clients without a cookie, all listeners without one.
+    lab.phone.write_sysctl("net/ipv4/tcp_fastopen", "5");
+    lab.internet.write_sysctl("net/ipv4/tcp_fastopen", "1538");
+    for (count, family) in (1..).zip(Family::BOTH) {
+        let (sink, web) = (addresses(family).sink, addresses(family).web);
+        let fast = |url: &str, port, address| {
+            curl(&lab, &format!("--tcp-fastopen {url}"), port, address)
+        };
+        let failed = fast(&format!("https://{BLOCKED}/"), 443, sink);
+        assert!(!TIMED_OUT.contains(&failed.code), "{family}: {failed:?}");
+        let failed = fast(&format!("http://{BLOCKED}/"), 80, sink);
+        assert!(!TIMED_OUT.contains(&failed.code), "{family}: {failed:?}");
+        for port in [80, 443] {
+            let connections = lab.server.connections(SocketAddr::new(sink, port));
+            // A SYN without data would have passed.
+            assert!(connections.is_empty(), "{family} {port}: {connections:?}");
+        }
+        fast("http://free.example/", 80, web).ok();
+        let counters = queue(&lab, &daemon, "connections").counters;
+        assert_eq!(counters.severed, 2 * count, "{family}");
+    }
+}
+
 /// The pieces of a refused hello, which TCP sends again as it likes, stay refused.
 #[test]
 fn of_a_thousand_hellos_in_two_segments_none_arrives_whole() {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod dns;
+mod flow_table;
 #[path = "../packet_cases/forged.rs"]
 mod forged;
 mod hellos;
