@@ -22,7 +22,7 @@ use muzzle::decide::{FlowKey, Protocol, Uid, UnixSeconds};
 use muzzle::inspect::{Inspector, Ruleset};
 use muzzle::parse::dns::Query;
 use muzzle::parse::dns_response::Response;
-use muzzle::parse::http::host;
+use muzzle::parse::http::request;
 use muzzle::parse::ip::IpPacket;
 use muzzle::parse::tcp::{TcpFlags, TcpSegment};
 use muzzle::parse::tls::server_name;
@@ -102,7 +102,7 @@ fn a_reset_connection() {
     let mut out = [0; 1280];
     let count = allocations(|| {
         black_box(server_name(hello));
-        black_box(host(request));
+        black_box(self::request(request));
         let segment = TcpSegment {
             source_port: 4096,
             destination_port: 443,

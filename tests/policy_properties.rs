@@ -49,7 +49,7 @@ fn reference(
         let covers = |pattern: &Pattern| match pattern {
             Pattern::Exact(entry) => (entry.to_string() == name).then_some(1000),
             Pattern::Suffix(entry) => is_below(name, entry).then(|| entry.to_string().len()),
-            Pattern::Range(_) => None,
+            Pattern::Range(_) | Pattern::Path(_) => None,
         };
         best_entry(catalogue, preset, covers)
     });
@@ -63,17 +63,26 @@ fn reference(
         };
         best_entry(catalogue, preset, holds)
     });
+    let path = path(facts).and_then(|path| {
+        let begins = |pattern: &Pattern| match pattern {
+            Pattern::Path(start) => path.starts_with(&**start).then_some(start.len()),
+            _ => None,
+        };
+        best_entry(catalogue, preset, begins)
+    });
     let listed = |reason: fn(EndpointId) -> Reason| {
         move |(id, action)| Decision {
             action,
             reason: reason(EndpointId(u32::try_from(id).unwrap())),
         }
     };
-    let (has_name, has_app, has_address) = (
+    let (has_name, has_app, has_address, has_path) = (
         |rule: &Rule| rule.name.is_some(),
         |rule: &Rule| rule.app.is_some(),
         |rule: &Rule| rule.address.is_some(),
+        |rule: &Rule| rule.path.is_some(),
     );
+    let nothing_else = |rule: &Rule| !has_name(rule) && !has_app(rule) && !has_address(rule);
     best(&|rule| names_host(rule), false)
         .or_else(|| protected.map(listed(Reason::Protected)))
         .or_else(|| best(&|rule| has_app(rule) && has_name(rule), false))
@@ -91,12 +100,9 @@ fn reference(
             )
         })
         .or_else(|| best(&|rule| !has_name(rule) && has_address(rule), false))
-        .or_else(|| {
-            let only_port =
-                |rule: &Rule| !has_name(rule) && !has_app(rule) && !has_address(rule);
-            best(&only_port, true)
-        })
-        .or_else(|| entry.or(range).map(listed(Reason::Catalogue)))
+        .or_else(|| best(&|rule| nothing_else(rule) && has_path(rule), false))
+        .or_else(|| best(&|rule| nothing_else(rule) && !has_path(rule), true))
+        .or_else(|| entry.or(range).or(path).map(listed(Reason::Catalogue)))
         .unwrap_or(Decision::UNLISTED)
 }
 
@@ -105,6 +111,14 @@ fn judged_remote(facts: &Facts<'_>) -> Option<SocketAddr> {
     let is_dns =
         matches!(facts.evidence, Evidence::Question { .. }) || facts.flow.remote.port() == 53;
     (!is_dns).then_some(facts.flow.remote)
+}
+
+/// Of an HTTP request.
+fn path<'a>(facts: &Facts<'a>) -> Option<&'a str> {
+    match facts.evidence {
+        Evidence::Request { path, .. } => Some(std::str::from_utf8(path).unwrap()),
+        _ => None,
+    }
 }
 
 fn applies(rule: &Rule, facts: &Facts<'_>, packages: &Packages) -> bool {
@@ -121,14 +135,21 @@ fn applies(rule: &Rule, facts: &Facts<'_>, packages: &Packages) -> bool {
             .is_some_and(|uid| packages.of(uid).any(|package| package == app))
     });
     let remote = judged_remote(facts);
-    let far_end_holds = (rule.address.is_none() && rule.port.is_none())
+    let about_far_end =
+        rule.address.is_some() || rule.port.is_some() || rule.protocol.is_some();
+    let far_end_holds = !about_far_end
         || remote.is_some_and(|remote| {
             let address: IpAddr = remote.ip().to_canonical();
             rule.address.is_none_or(|range| range.contains(&address))
                 && rule.port.is_none_or(|port| port == remote.port())
+                && rule.protocol.is_none_or(|it| it == facts.flow.protocol)
         });
+    let path_holds = rule
+        .path
+        .as_ref()
+        .is_none_or(|start| path(facts).is_some_and(|path| path.starts_with(&**start)));
     let in_time = rule.until.is_none_or(|until| NOW < until.0);
-    name_holds && app_holds && far_end_holds && in_time
+    name_holds && app_holds && far_end_holds && path_holds && in_time
 }
 
 fn is_below(asked: &str, name: &DomainName) -> bool {
@@ -146,7 +167,9 @@ fn rank(rule: &Rule, number: u32) -> impl Ord + use<> {
         Reverse(name),
         rule.app.is_none(),
         rule.address.map_or(129, |range| 128 - range.prefix_len()),
+        Reverse(rule.path.as_ref().map_or(0, |path| path.len())),
         rule.port.is_none(),
+        rule.protocol.is_none(),
         rule.action,
         number,
     )
@@ -192,6 +215,10 @@ fn range() -> impl Strategy<Value = ipnet::IpNet> {
     select(ranges.to_vec()).prop_map(|range| range.parse().unwrap())
 }
 
+fn path_start() -> impl Strategy<Value = Box<str>> {
+    select(vec!["/", "/sa", "/sa?project=", "/x"]).prop_map(Box::from)
+}
+
 fn action() -> impl Strategy<Value = Action> {
     select(vec![Action::Allow, Action::Log, Action::Block])
 }
@@ -202,20 +229,27 @@ fn rule() -> impl Strategy<Value = Rule> {
         prop::option::of(select(vec!["com.a", "com.b", "com.absent"])),
         prop::option::of(range()),
         prop::option::of(select(vec![443, 8106])),
+        prop::option::weighted(0.2, select(vec![Protocol::Tcp, Protocol::Udp])),
+        prop::option::weighted(0.3, path_start()),
         action(),
         prop::option::of((NOW - 1..NOW + 2).prop_map(UnixSeconds)),
     )
-        .prop_map(|(name, app, address, port, action, until)| Rule {
-            name,
-            app: app.map(|app| PackageName::from_text(app).unwrap()),
-            address,
-            port,
-            until,
-            ..Rule::new(action)
-        })
+        .prop_map(
+            |(name, app, address, port, protocol, path, action, until)| Rule {
+                name,
+                app: app.map(|app| PackageName::from_text(app).unwrap()),
+                address,
+                port,
+                protocol,
+                path,
+                until,
+                ..Rule::new(action)
+            },
+        )
         .prop_filter("a rule has a condition", |rule| {
             let (named, by_app) = (rule.name.is_some(), rule.app.is_some());
-            named || by_app || rule.address.is_some() || rule.port.is_some()
+            let (ranged, by_port) = (rule.address.is_some(), rule.port.is_some());
+            named || by_app || ranged || by_port || rule.path.is_some()
         })
 }
 
@@ -226,6 +260,7 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             NamePattern::Suffix(name) => Pattern::Suffix(name),
         }),
         1 => range().prop_map(Pattern::Range),
+        1 => path_start().prop_map(Pattern::Path),
     ];
     let category = select(vec![
         Category::Telemetry,
@@ -256,6 +291,7 @@ struct Seen {
     name: DomainName,
     uid: Option<u32>,
     remote: SocketAddr,
+    path: &'static str,
 }
 
 impl Seen {
@@ -273,7 +309,10 @@ impl Seen {
                     qtype: 1,
                 },
                 1 => Evidence::Sni(&self.name),
-                2 => Evidence::Host(&self.name),
+                2 => Evidence::Request {
+                    host: Some(&self.name),
+                    path: self.path.as_bytes(),
+                },
                 3 => Evidence::Unnamed,
                 4 => Evidence::Syn { name_follows: true },
                 _ => Evidence::Syn {
@@ -294,12 +333,14 @@ fn seen() -> impl Strategy<Value = Seen> {
         prop::option::of(select(uids)),
         select(addresses),
         select(vec![443, 443, 8106, 53]),
+        select(vec!["", "/", "/sa", "/sa?project=a"]),
     )
-        .prop_map(|(kind, name, uid, address, port)| Seen {
+        .prop_map(|(kind, name, uid, address, port, path)| Seen {
             kind,
             name,
             uid,
             remote: SocketAddr::new(address.parse().unwrap(), port),
+            path,
         })
 }
 

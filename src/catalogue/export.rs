@@ -70,7 +70,7 @@ struct List {
     last: String,
     names: usize,
     wildcards: usize,
-    ranges: usize,
+    nameless: usize,
 }
 
 impl List {
@@ -81,13 +81,13 @@ impl List {
             last: String::new(),
             names: 0,
             wildcards: 0,
-            ranges: 0,
+            nameless: 0,
         }
     }
 
     fn block(&mut self, pattern: &Pattern) {
         let Some(name) = pattern.name() else {
-            self.ranges += 1;
+            self.nameless += 1;
             return;
         };
         let name = name.to_string();
@@ -111,7 +111,7 @@ impl List {
                 self.line(&format!("@@|{name}^"))
             }
             Pattern::Exact(name) | Pattern::Suffix(name) => self.line(&format!("@@||{name}^")),
-            Pattern::Range(_) => {}
+            Pattern::Range(_) | Pattern::Path(_) => {}
         }
     }
 
@@ -123,10 +123,10 @@ impl List {
                 self.wildcards
             ));
         }
-        if self.ranges > 0 {
+        if self.nameless > 0 {
             self.comment(&format!(
-                "address ranges left out, which this format cannot say: {}",
-                self.ranges
+                "addresses and paths left out, which this format cannot say: {}",
+                self.nameless
             ));
         }
         self.text
@@ -182,7 +182,7 @@ mod tests {
              0.0.0.0 doubtful.example.net\n\
              # names: 2\n\
              # wildcards among them, which this format cannot say: 1\n\
-             # address ranges left out, which this format cannot say: 1\n"
+             # addresses and paths left out, which this format cannot say: 1\n"
         );
     }
 
@@ -195,7 +195,7 @@ mod tests {
              @@|backup.ad.example.com^\n\
              @@||push.example.net^\n\
              ! names: 1\n\
-             ! address ranges left out, which this format cannot say: 1\n"
+             ! addresses and paths left out, which this format cannot say: 1\n"
         );
     }
 

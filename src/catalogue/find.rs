@@ -1,4 +1,4 @@
-//! Which entries are about a name or an address; for people who ask. The packet path has an index
+//! Which entries are about a name, an address or a path; for people who ask. The packet path has an index
 //! of its own, in the policy.
 
 use std::cmp::Reverse;
@@ -14,7 +14,7 @@ impl Pattern {
         match self {
             Self::Exact(own) => own == name,
             Self::Suffix(own) => name.suffixes().any(|suffix| suffix == own.as_bytes()),
-            Self::Range(_) => false,
+            Self::Range(_) | Self::Path(_) => false,
         }
     }
 
@@ -30,6 +30,7 @@ impl Pattern {
             Self::Exact(name) => (name.as_bytes().len(), true),
             Self::Suffix(name) => (name.as_bytes().len(), false),
             Self::Range(range) => (usize::from(range.prefix_len()), false),
+            Self::Path(path) => (path.len(), false),
         }
     }
 }
@@ -45,6 +46,15 @@ impl Catalogue {
     #[must_use]
     pub fn find_address(&self, address: IpAddr) -> Vec<&Endpoint> {
         self.matching(|pattern| pattern.covers_address(address))
+    }
+
+    /// Every entry about requests of `path`, the most specific first: the one that decides where
+    /// neither name nor address does.
+    #[must_use]
+    pub fn find_path(&self, path: &str) -> Vec<&Endpoint> {
+        self.matching(
+            |pattern| matches!(pattern, Pattern::Path(start) if path.starts_with(&**start)),
+        )
     }
 
     fn matching(&self, is_match: impl Fn(&Pattern) -> bool) -> Vec<&Endpoint> {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::{ACTION_WORDS, Catalogue, Category, Confidence, Endpoint, Pattern};
 use crate::config::reader::{Problem, Problems, Section, Source};
 use crate::parse::DomainName;
+use crate::parse::http::path_start;
 use crate::parse::name::NameError;
 
 /// `["ads", …]` → `[("ads.toml", its text), …]`.
@@ -185,13 +186,16 @@ fn duplicates(endpoints: &[Endpoint], lines: &[(&str, usize)]) -> Vec<Problem> {
 /// One `[[endpoint]]` and the line of its heading; `None` where a problem was reported.
 fn read_endpoint(section: &mut Section<'_, '_, '_>) -> Option<(Endpoint, usize)> {
     let line = section.line();
-    let pattern = match (section.has("name"), section.has("address")) {
-        (true, false) => section.parse("name", parse_name),
-        (false, true) => section.parse("address", parse_range),
+    let keys = ["name", "address", "path"];
+    let pattern = match keys.map(|key| section.has(key)) {
+        [true, false, false] => section.parse("name", parse_name),
+        [false, true, false] => section.parse("address", parse_range),
+        [false, false, true] => section.parse("path", path_start).map(Pattern::Path),
         _ => {
-            section.report("an endpoint has a name or an address, one of the two");
-            section.text("name");
-            section.text("address");
+            section.report("an endpoint has a name, an address or a path, one of the three");
+            for key in keys {
+                section.text(key);
+            }
             None
         }
     };

@@ -30,26 +30,29 @@ pub enum Pattern {
     Suffix(DomainName),
     /// An address or a range of addresses.
     Range(IpNet),
+    /// What path and query of an HTTP request to any host begin with.
+    Path(Box<str>),
 }
 
 impl Pattern {
-    /// The name it is about; `None` for a range of addresses.
+    /// The name it is about; `None` for a range of addresses and for a path.
     #[must_use]
     pub const fn name(&self) -> Option<&DomainName> {
         match self {
             Self::Exact(name) | Self::Suffix(name) => Some(name),
-            Self::Range(_) => None,
+            Self::Range(_) | Self::Path(_) => None,
         }
     }
 }
 
 impl fmt::Display for Pattern {
-    /// As the catalogue files write it: `x`, `*.x`, `192.0.2.0/24`.
+    /// As the catalogue files write it: `x`, `*.x`, `192.0.2.0/24`, `/path`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(name) => write!(out, "{name}"),
             Self::Suffix(name) => write!(out, "*.{name}"),
             Self::Range(range) => write!(out, "{range}"),
+            Self::Path(path) => out.write_str(path),
         }
     }
 }
@@ -137,7 +140,7 @@ impl Confidence {
 /// One catalogue entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Name or address range.
+    /// Name, address range or path.
     pub pattern: Pattern,
     /// Company that runs it.
     pub owner: String,

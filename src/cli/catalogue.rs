@@ -37,12 +37,12 @@ pub struct CatalogueArgs {
 enum CatalogueCommand {
     /// List the entries, one a line (the default)
     List(ListArgs),
-    /// Show everything about the entries that cover a name or an address
+    /// Show everything about the entries that cover a name, an address or a path
     ///
     /// The first entry is the most specific one: it decides. `muzzle catalogue show
     /// sa.api.intl.miui.com` shows one of the hosts that Mi Browser sent visited pages to.
     Show {
-        /// A host name or an IP address
+        /// A host name, an IP address, or path and query of an HTTP request
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -247,10 +247,14 @@ fn print_about(
     err: &mut dyn Write,
 ) -> anyhow::Result<u8> {
     let found = match (name.parse::<IpAddr>(), DomainName::from_text(name)) {
+        _ if name.starts_with('/') => catalogue.find_path(name),
         (Ok(address), _) => catalogue.find_address(address),
         (_, Ok(name)) => catalogue.find(&name),
         (_, Err(error)) => {
-            writeln!(err, "{name} is neither a host name nor an address: {error}")?;
+            writeln!(
+                err,
+                "{name} is neither a host name nor an address nor a path: {error}"
+            )?;
             return Ok(EXIT_USAGE);
         }
     };
@@ -409,7 +413,10 @@ mod tests {
         assert_eq!(catalogue(&["show", "example.org"]).0, EXIT_FAILURE);
         let (status, _, err) = catalogue(&["show", "not a name"]);
         assert_eq!(status, EXIT_USAGE);
-        assert!(err.contains("neither a host name nor an address"), "{err}");
+        assert!(
+            err.contains("neither a host name nor an address nor a path"),
+            "{err}"
+        );
     }
 
     #[test]

@@ -49,7 +49,8 @@ fn the_example_rule_is_read_as_written() {
     };
     assert_eq!(
         rule.to_string(),
-        "allow *.example.com for com.android.browser at 203.0.113.0/24 on port 443"
+        "allow *.example.com requests of /sa?project=… over TCP for com.android.browser at \
+         203.0.113.0/24 on port 8080"
     );
     // 2026-12-01T08:00:00Z
     assert_eq!(rule.until, Some(UnixSeconds(1_796_112_000)));
@@ -189,7 +190,7 @@ muzzle.toml:11: queue.receive_buffer_bytes must be a whole number from 65536 to 
 muzzle.toml:13: firewall.iptables = "iptables": must be a whole path, from / on
 muzzle.toml:14: firewall.mark = "0x0c000000": must be one bit that nobody else on the phone uses: 0x00200000, 0x00400000, 0x00800000, 0x04000000, 0x08000000
 muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, queue, firewall, log, control, apps, rule
-muzzle.toml:16: this rule would decide everything: give it a name, an app, an address or a port
+muzzle.toml:16: this rule would decide everything: give it a name, an app, an address, a port or a path
 muzzle.toml:19: rule.name = "*.co.uk": blocking co.uk would cut off everybody who has a name under it; name a host below it
 muzzle.toml:21: this rule has no action: write action = "allow", "log" or "block"
 muzzle.toml:21: this rule would never apply: port 53 is DNS, which is judged by name and app

@@ -5,7 +5,8 @@ use ipnet::IpNet;
 use super::reader::Section;
 use crate::apps::PackageName;
 use crate::catalogue::PublicSuffix;
-use crate::decide::{Action, NamePattern, Rule, UnixSeconds};
+use crate::decide::{Action, NamePattern, Protocol, Rule, UnixSeconds};
+use crate::parse::http::path_start;
 
 /// Reads a rule; `None` where it is too wrong to be one. Whatever is wrong is reported.
 pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Rule> {
@@ -14,10 +15,11 @@ pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Rule> {
         ("log", Action::Log),
         ("block", Action::Block),
     ];
-    let conditions = ["name", "app", "address", "port"];
+    let conditions = ["name", "app", "address", "port", "path"];
     if !conditions.iter().any(|key| section.has(key)) {
         section.report(
-            "this rule would decide everything: give it a name, an app, an address or a port",
+            "this rule would decide everything: give it a name, an app, an address, a port or \
+             a path",
         );
     }
     if !section.has("action") {
@@ -30,6 +32,11 @@ pub(super) fn read(section: &mut Section<'_, '_, '_>) -> Option<Rule> {
         app: section.parse("app", PackageName::from_text),
         address: section.parse("address", address),
         port: port(section),
+        protocol: section.word(
+            "protocol",
+            &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
+        ),
+        path: section.parse("path", path_start),
         until: section
             .moment("until")
             .map(|moment| UnixSeconds(moment.as_second())),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Decision, Outcome, Policy, Reason, Rule, RuleId};
-use crate::catalogue::{Category, Endpoint};
+use crate::catalogue::{Category, Endpoint, Pattern};
 
 /// Everything there is to say of one decision.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,13 @@ impl fmt::Display for Explanation<'_> {
             (_, Some((id, rule)), _) => write!(out, "your rule {id}: {rule}")?,
             (Reason::Protected(_), _, Some(entry)) => {
                 write!(out, "essential service: {} ({})", entry.system, entry.owner)?;
+            }
+            (_, _, Some(entry)) if let Pattern::Path(path) = &entry.pattern => {
+                write!(
+                    out,
+                    "looks like {} ({}): a request of {path}…",
+                    entry.system, entry.owner
+                )?;
             }
             (_, _, Some(entry)) => {
                 let purpose = purpose(entry.category);

@@ -1,6 +1,7 @@
 //! What is known about a packet when it is decided on. Nothing in here is a guess: what is not
 //! known for sure is absent.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use crate::parse::DomainName;
@@ -31,6 +32,15 @@ pub enum Protocol {
     Udp,
 }
 
+impl fmt::Display for Protocol {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
 /// The two ends of a flow as the app's socket sees them, before any address translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
@@ -54,9 +64,14 @@ pub enum Evidence<'a> {
     },
     /// The server name of a TLS ClientHello (RFC 6066 section 3).
     Sni(&'a DomainName),
-    /// The host of an HTTP/1.x request (RFC 9110 section 7.2).
-    Host(&'a DomainName),
-    /// A TLS ClientHello or HTTP request that names no host.
+    /// An HTTP/1.x request.
+    Request {
+        /// The host it is for (RFC 9110 section 7.2), where that has a name.
+        host: Option<&'a DomainName>,
+        /// Path and query (RFC 9110 section 4.2.1).
+        path: &'a [u8],
+    },
+    /// A TLS ClientHello that names no host, or something else that a client said first.
     Unnamed,
     /// A TCP SYN: only addresses are known. `name_follows` where the port is one whose first
     /// payload is looked at, so that a name can still be judged.
@@ -71,7 +86,8 @@ impl<'a> Evidence<'a> {
     #[must_use]
     pub const fn name(&self) -> Option<&'a DomainName> {
         match *self {
-            Self::Question { name, .. } | Self::Sni(name) | Self::Host(name) => Some(name),
+            Self::Question { name, .. } | Self::Sni(name) => Some(name),
+            Self::Request { host, .. } => host,
             Self::Unnamed | Self::Syn { .. } => None,
         }
     }

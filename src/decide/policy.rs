@@ -5,8 +5,8 @@
 //! 1. the user's rule that names this very host,
 //! 2. protected essentials of the catalogue, by name: the most specific entry of a name says
 //!    whether it is protected,
-//! 3. the user's other rules: app and name, name, app and address, app, address, port,
-//! 4. the catalogue, by name and then by address, read through the preset,
+//! 3. the user's other rules: app and name, name, app and address, app, address, path, port,
+//! 4. the catalogue, by name, then by address, then by path, read through the preset,
 //! 5. everything else passes.
 //!
 //! Inside a step the most specific name wins, then the rule with more conditions, then the
@@ -16,6 +16,7 @@
 //! then; a block that rests on the app or the port alone waits where a name follows, because the
 //! name may be an essential one.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::rule_index::{Context, RuleIndex};
@@ -37,6 +38,8 @@ pub struct Policy {
     catalogue: Arc<Catalogue>,
     names: NameSet<Listed>,
     addresses: AddressSet<Listed>,
+    /// The longest first.
+    paths: Vec<(Box<[u8]>, Listed)>,
 }
 
 /// An endpoint as the preset reads it. The order is the order of preference among entries for
@@ -67,10 +70,14 @@ impl Policy {
             catalogue: Arc::clone(&catalogue),
             names: NameSet::default(),
             addresses: AddressSet::default(),
+            paths: Vec::new(),
         };
         for (id, endpoint) in (0..).map(EndpointId).zip(&catalogue.endpoints) {
             policy.list(id, endpoint);
         }
+        policy
+            .paths
+            .sort_by_key(|(path, listed)| (Reverse(path.len()), *listed));
         policy
     }
 
@@ -86,6 +93,10 @@ impl Policy {
             Pattern::Range(range) => {
                 let place = self.addresses.or_insert_with(*range, || listed);
                 *place = listed.min(*place);
+                return;
+            }
+            Pattern::Path(path) => {
+                self.paths.push((path.as_bytes().into(), listed));
                 return;
             }
         };
@@ -112,8 +123,14 @@ impl Policy {
             return rule.decision();
         }
         let range = || self.addresses.holding(context.remote?.ip()).next();
+        let path = || {
+            let path = context.path?;
+            let begins = |(start, _): &&(Box<[u8]>, Listed)| path.starts_with(start);
+            self.paths.iter().find(begins).map(|(_, listed)| listed)
+        };
         listed
             .or_else(range)
+            .or_else(path)
             .map_or(Decision::UNLISTED, |entry| Decision {
                 action: entry.action,
                 reason: Reason::Catalogue(entry.id),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::{Action, NamePattern};
+use super::{Action, NamePattern, Protocol};
 use crate::apps::PackageName;
 
 /// Seconds since 1970-01-01T00:00:00Z. Wall-clock time: only rules with an end use it.
@@ -33,7 +33,7 @@ impl fmt::Display for RuleId {
 
 /// One rule: it applies where all of its conditions hold. A condition that is absent holds.
 ///
-/// A rule with an address or a port is about connections, never about DNS: the far end of a DNS
+/// A rule with an address, a port or a protocol is about connections, never about DNS: the far end of a DNS
 /// query is the resolver, not the host asked for, and a rule that keeps an app off the home
 /// network must not cut it off from a resolver that happens to stand there. So such a rule
 /// applies neither to questions nor to anything else on port 53.
@@ -47,6 +47,11 @@ pub struct Rule {
     pub address: Option<IpNet>,
     /// The far end's port.
     pub port: Option<u16>,
+    /// TCP or UDP.
+    pub protocol: Option<Protocol>,
+    /// What path and query of an HTTP request begin with. Where no request is seen, in TLS for one,
+    /// this does not hold.
+    pub path: Option<Box<str>>,
     /// What to do.
     pub action: Action,
     /// From this moment on the rule does not apply any more.
@@ -64,6 +69,8 @@ impl Rule {
             app: None,
             address: None,
             port: None,
+            protocol: None,
+            path: None,
             action,
             until: None,
             comment: String::new(),
@@ -77,8 +84,14 @@ impl fmt::Display for Rule {
         write!(out, "{}", self.action)?;
         if let Some(name) = &self.name {
             write!(out, " {name}")?;
-        } else if self.address.is_none() && self.port.is_none() {
+        } else if self.address.is_none() && self.port.is_none() && self.path.is_none() {
             out.write_str(" everything")?;
+        }
+        if let Some(path) = &self.path {
+            write!(out, " requests of {path}…")?;
+        }
+        if let Some(protocol) = self.protocol {
+            write!(out, " over {protocol}")?;
         }
         if let Some(app) = &self.app {
             write!(out, " for {app}")?;

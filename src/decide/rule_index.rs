@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use super::{
-    Action, AddressSet, Decision, Evidence, Facts, NameSet, Reason, Rule, RuleId, Uid,
-    UnixSeconds,
+    Action, AddressSet, Decision, Evidence, Facts, NameSet, Protocol, Reason, Rule, RuleId,
+    Uid, UnixSeconds,
 };
 use crate::apps::{AppId, Packages};
 use crate::parse::DomainName;
@@ -19,23 +19,31 @@ const DNS_PORT: u16 = 53;
 
 /// What of a packet rules look at beside its name.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     app: Option<AppId>,
     /// The far end; absent for DNS, whose far end is not the host asked for.
     pub(super) remote: Option<SocketAddr>,
+    protocol: Protocol,
+    /// Of an HTTP request.
+    pub(super) path: Option<&'a [u8]>,
     /// A name will still be judged, so what would block without looking at one waits for it.
     name_follows: bool,
     now: UnixSeconds,
 }
 
-impl Context {
-    pub(super) fn new(facts: &Facts<'_>, now: UnixSeconds) -> Self {
+impl<'a> Context<'a> {
+    pub(super) fn new(facts: &Facts<'a>, now: UnixSeconds) -> Self {
         let remote = facts.flow.remote;
         let is_dns =
             matches!(facts.evidence, Evidence::Question { .. }) || remote.port() == DNS_PORT;
         Self {
             app: facts.uid.map(Uid::app_id),
             remote: (!is_dns).then_some(remote),
+            protocol: facts.flow.protocol,
+            path: match facts.evidence {
+                Evidence::Request { path, .. } => Some(path),
+                _ => None,
+            },
             name_follows: matches!(facts.evidence, Evidence::Syn { name_follows: true }),
             now,
         }
@@ -52,6 +60,8 @@ pub(super) struct Candidate {
     apps: Option<Box<[AppId]>>,
     address: Option<IpNet>,
     port: Option<u16>,
+    protocol: Option<Protocol>,
+    path: Option<Box<[u8]>>,
 }
 
 impl Candidate {
@@ -64,6 +74,8 @@ impl Candidate {
             apps: rule.app.as_ref().map(app_ids),
             address: rule.address.map(|range| range.trunc()),
             port: rule.port,
+            protocol: rule.protocol,
+            path: rule.path.as_deref().map(|path| path.as_bytes().into()),
         }
     }
 
@@ -73,36 +85,45 @@ impl Candidate {
         (
             self.apps.is_none(),
             Reverse(self.address.map(|range| range.prefix_len())),
+            Reverse(self.path.as_ref().map(|path| path.len())),
             self.port.is_none(),
+            self.protocol.is_none(),
             self.action,
             self.id,
         )
     }
 
-    fn holds(&self, context: &Context) -> bool {
+    fn holds(&self, context: &Context<'_>) -> bool {
         self.until.is_none_or(|until| context.now < until)
             && self
                 .apps
                 .as_ref()
                 .is_none_or(|apps| context.app.is_some_and(|app| apps.contains(&app)))
-            && self.remote_holds(context.remote)
+            && self.remote_holds(context)
+            && self
+                .path
+                .as_ref()
+                .is_none_or(|start| context.path.is_some_and(|path| path.starts_with(start)))
     }
 
-    fn remote_holds(&self, remote: Option<SocketAddr>) -> bool {
-        if self.address.is_none() && self.port.is_none() {
+    fn remote_holds(&self, context: &Context<'_>) -> bool {
+        if self.address.is_none() && self.port.is_none() && self.protocol.is_none() {
             return true;
         }
-        remote.is_some_and(|remote| {
+        context.remote.is_some_and(|remote| {
             let address = remote.ip().to_canonical();
             self.address.is_none_or(|range| range.contains(&address))
                 && self.port.is_none_or(|port| port == remote.port())
+                && self
+                    .protocol
+                    .is_none_or(|protocol| protocol == context.protocol)
         })
     }
 
     /// Whether this rule, which looks at no name and no address, leaves the packet to the name
     /// that follows: an essential host must stay reachable whoever asks for it. One that lets
     /// the packet pass need not wait.
-    fn waits(&self, context: &Context) -> bool {
+    fn waits(&self, context: &Context<'_>) -> bool {
         context.name_follows && self.action == Action::Block
     }
 
@@ -123,7 +144,9 @@ pub(super) struct RuleIndex {
     addresses: AddressSet<Vec<Candidate>>,
     /// Rules with an app, and neither name nor address.
     apps: HashMap<AppId, Vec<Candidate>, RandomState>,
-    /// Rules with nothing but a port.
+    /// Rules with a path, and neither name, address nor app.
+    paths: Vec<Candidate>,
+    /// Rules with nothing but a port, or a port and a protocol.
     ports: Vec<Candidate>,
 }
 
@@ -148,6 +171,8 @@ impl RuleIndex {
             for &app in apps {
                 self.apps.entry(app).or_default().push(candidate.clone());
             }
+        } else if candidate.path.is_some() {
+            self.paths.push(candidate);
         } else if candidate.port.is_some() {
             self.ports.push(candidate);
         }
@@ -158,7 +183,8 @@ impl RuleIndex {
         let names = self.names.values_mut();
         let addresses = self.addresses.values_mut();
         let apps = self.apps.values_mut();
-        for list in names.chain(addresses).chain(apps).chain([&mut self.ports]) {
+        let others = [&mut self.paths, &mut self.ports];
+        for list in names.chain(addresses).chain(apps).chain(others) {
             list.sort_by_key(Candidate::rank);
         }
     }
@@ -167,17 +193,17 @@ impl RuleIndex {
     pub(super) fn naming_host(
         &self,
         name: &DomainName,
-        context: &Context,
+        context: &Context<'_>,
     ) -> Option<&Candidate> {
         first_holding(self.names.exact(name)?, context)
     }
 
     /// The rule that decides where none names this very host: app and name, name, app and
-    /// address, app, address, port; the first that applies.
+    /// address, app, address, path, port; the first that applies.
     pub(super) fn other(
         &self,
         name: Option<&DomainName>,
-        context: &Context,
+        context: &Context<'_>,
     ) -> Option<&Candidate> {
         let by_name = name.and_then(|name| {
             let lists = self.names.covering(name);
@@ -186,7 +212,7 @@ impl RuleIndex {
         by_name.or_else(|| self.without_name(context))
     }
 
-    fn without_name(&self, context: &Context) -> Option<&Candidate> {
+    fn without_name(&self, context: &Context<'_>) -> Option<&Candidate> {
         let remote = context.remote.map(|remote| remote.ip());
         let lists = remote
             .into_iter()
@@ -196,15 +222,16 @@ impl RuleIndex {
             .with_app
             .or_else(|| self.by_app(context).filter(|rule| !rule.waits(context)))
             .or(by_address.for_all)
+            .or_else(|| first_holding(&self.paths, context))
             .or_else(|| first_holding(&self.ports, context).filter(|rule| !rule.waits(context)))
     }
 
-    fn by_app(&self, context: &Context) -> Option<&Candidate> {
+    fn by_app(&self, context: &Context<'_>) -> Option<&Candidate> {
         first_holding(self.apps.get(&context.app?)?, context)
     }
 }
 
-fn first_holding<'c>(list: &'c [Candidate], context: &Context) -> Option<&'c Candidate> {
+fn first_holding<'c>(list: &'c [Candidate], context: &Context<'_>) -> Option<&'c Candidate> {
     list.iter().find(|candidate| candidate.holds(context))
 }
 
@@ -223,7 +250,10 @@ impl<'c> Split<'c> {
 
 /// Takes lists from the most specific on. One walk serves both: a rule for this app wins over
 /// one for all apps even where the latter is more specific otherwise.
-fn split<'c>(lists: impl Iterator<Item = &'c Vec<Candidate>>, context: &Context) -> Split<'c> {
+fn split<'c>(
+    lists: impl Iterator<Item = &'c Vec<Candidate>>,
+    context: &Context<'_>,
+) -> Split<'c> {
     let mut found = Split::default();
     for candidate in lists.flatten().filter(|candidate| candidate.holds(context)) {
         if candidate.apps.is_some() {

@@ -36,10 +36,10 @@ struct Partial {
 }
 
 /// What the start of a stream says.
-enum Finding {
+enum Finding<'a> {
     Sni(DomainName),
-    Host(DomainName),
-    /// It names no host.
+    Request(http::Request<'a>),
+    /// Nothing that names a host.
     Unnamed,
     /// What has come so far does not tell.
     Incomplete,
@@ -97,7 +97,7 @@ impl Connections {
     ) -> Inspection {
         let name_follows = context.names_follow();
         let evidence = Evidence::Syn { name_follows };
-        let syn = self.judge(context, segment, evidence, out);
+        let syn = judge(&mut self.refused, context, segment, evidence, out);
         if !syn.act.passes() || !name_follows {
             return syn;
         }
@@ -131,96 +131,97 @@ impl Connections {
         if segment.payload.is_empty() || !context.names_follow() {
             return Inspection::pass(Reading::Understood);
         }
-        match self.look(context, segment) {
-            None => Inspection::act(Act::Leave),
-            Some(Finding::Incomplete) => Inspection::pass(Reading::Incomplete),
-            Some(finding) => {
-                let evidence = match &finding {
-                    Finding::Sni(name) => Evidence::Sni(name),
-                    Finding::Host(name) => Evidence::Host(name),
-                    Finding::Unnamed | Finding::Incomplete => Evidence::Unnamed,
-                };
-                let mut inspection = self.judge(context, segment, evidence, out);
-                if inspection.act == Act::Pass {
-                    inspection.act = Act::Leave;
-                }
-                inspection
-            }
-        }
-    }
-
-    /// What the client's stream says, with this piece of it; none where it is no piece of a
-    /// stream's start.
-    fn look(&mut self, context: &Context<'_>, segment: &TcpSegment<'_>) -> Option<Finding> {
-        let (flow, now) = (&context.flow, context.now);
-        // The SYN takes a sequence number of its own.
-        let at = segment.sequence.wrapping_add(u32::from(segment.opens()));
-        if let Some(partial) = self.partial.get_mut(flow, now)
-            && let Some(offset) = offset(partial.start, at)
-        {
-            partial.stream.insert(offset, segment.payload);
-            let finding = match find(partial.stream.start()) {
-                Finding::Incomplete if partial.stream.is_full() => Finding::Unnamed,
-                finding => finding,
-            };
-            if !matches!(finding, Finding::Incomplete) {
-                self.partial.remove(flow);
-            }
-            return Some(finding);
-        }
-        let opened = self.opened.get_mut(flow, now).copied();
-        let opened = opened.and_then(|start| Some((start, offset(start, at)?)));
-        let (start, offset) = match opened {
-            Some(opened) => opened,
-            // Its SYN was not seen, or it has said more before.
-            None if starts_with_a_name(segment.payload) => (at, 0),
-            None => return None,
+        let Some(finding) = look(&mut self.opened, &mut self.partial, context, segment) else {
+            return Inspection::act(Act::Leave);
         };
-        self.opened.remove(flow);
-        let finding = if offset == 0 {
-            find(segment.payload)
-        } else {
-            Finding::Incomplete
+        let evidence = match &finding {
+            Finding::Incomplete => return Inspection::pass(Reading::Incomplete),
+            Finding::Sni(name) => Evidence::Sni(name),
+            Finding::Request(request) => Evidence::Request {
+                host: request.host.as_ref(),
+                path: request.path,
+            },
+            Finding::Unnamed => Evidence::Unnamed,
         };
-        if matches!(finding, Finding::Incomplete) {
-            let mut stream = Reassembly::new();
-            stream.insert(offset, segment.payload);
-            self.partial.insert(*flow, Partial { start, stream }, now);
+        let mut inspection = judge(&mut self.refused, context, segment, evidence, out);
+        if inspection.act == Act::Pass {
+            inspection.act = Act::Leave;
         }
-        Some(finding)
-    }
-
-    fn judge(
-        &mut self,
-        context: &Context<'_>,
-        segment: &TcpSegment<'_>,
-        evidence: Evidence<'_>,
-        out: &mut [u8],
-    ) -> Inspection {
-        let verdict = context.decide(evidence);
-        // A SYN that passes and whose name is still to come would only double the log.
-        let worth_telling = !matches!(
-            (evidence, verdict.1),
-            (Evidence::Syn { name_follows: true }, Outcome::Allowed)
-        );
-        let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
-        let act = if verdict.1 == Outcome::Blocked {
-            self.refused
-                .insert(context.flow, segment.sequence, context.now);
-            sever(context, segment, out)
-        } else {
-            Act::Pass
-        };
-        Inspection {
-            act,
-            reading: Reading::Understood,
-            sighting,
-        }
+        self.partial.remove(&context.flow);
+        inspection
     }
 
     /// How many connections were forgotten before their time.
     pub(super) const fn evicted(&self) -> u64 {
         self.opened.evicted() + self.partial.evicted() + self.refused.evicted()
+    }
+}
+
+/// What the client's stream says, with this piece of it; none where it is no piece of a stream's
+/// start.
+fn look<'a>(
+    opened: &mut FlowTable<u32>,
+    partial: &'a mut FlowTable<Partial>,
+    context: &Context<'_>,
+    segment: &TcpSegment<'a>,
+) -> Option<Finding<'a>> {
+    let (flow, now) = (&context.flow, context.now);
+    // The SYN takes a sequence number of its own.
+    let at = segment.sequence.wrapping_add(u32::from(segment.opens()));
+    let known = partial.get_mut(flow, now);
+    if let Some(offset) = known.and_then(|partial| offset(partial.start, at)) {
+        let stream = &mut partial.get_mut(flow, now)?.stream;
+        stream.insert(offset, segment.payload);
+        return Some(match find(stream.start()) {
+            Finding::Incomplete if stream.is_full() => Finding::Unnamed,
+            finding => finding,
+        });
+    }
+    let first = opened.get_mut(flow, now).copied();
+    let (start, offset) = match first.and_then(|start| Some((start, offset(start, at)?))) {
+        Some(place) => place,
+        // Its SYN was not seen, or it has said more before.
+        None if starts_with_a_name(segment.payload) => (at, 0),
+        None => return None,
+    };
+    opened.remove(flow);
+    let finding = if offset == 0 {
+        find(segment.payload)
+    } else {
+        Finding::Incomplete
+    };
+    if matches!(finding, Finding::Incomplete) {
+        let mut stream = Reassembly::new();
+        stream.insert(offset, segment.payload);
+        partial.insert(*flow, Partial { start, stream }, now);
+    }
+    Some(finding)
+}
+
+fn judge(
+    refused: &mut FlowTable<u32>,
+    context: &Context<'_>,
+    segment: &TcpSegment<'_>,
+    evidence: Evidence<'_>,
+    out: &mut [u8],
+) -> Inspection {
+    let verdict = context.decide(evidence);
+    // A SYN that passes and whose name is still to come would only double the log.
+    let worth_telling = !matches!(
+        (evidence, verdict.1),
+        (Evidence::Syn { name_follows: true }, Outcome::Allowed)
+    );
+    let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
+    let act = if verdict.1 == Outcome::Blocked {
+        refused.insert(context.flow, segment.sequence, context.now);
+        sever(context, segment, out)
+    } else {
+        Act::Pass
+    };
+    Inspection {
+        act,
+        reading: Reading::Understood,
+        sighting,
     }
 }
 
@@ -236,18 +237,18 @@ fn starts_with_a_name(payload: &[u8]) -> bool {
     tls::starts_client_hello(payload) || http::starts_request(payload)
 }
 
-fn find(stream: &[u8]) -> Finding {
-    let is_tls = stream.first() == Some(&tls::RECORD_HANDSHAKE);
-    let name = if is_tls {
-        tls::server_name(stream)
-    } else {
-        http::host(stream)
-    };
-    match name {
-        Detected::Incomplete => Finding::Incomplete,
+fn find(stream: &[u8]) -> Finding<'_> {
+    if stream.first() == Some(&tls::RECORD_HANDSHAKE) {
+        return match tls::server_name(stream) {
+            Detected::Found(name) => Finding::Sni(name),
+            Detected::NotPresent => Finding::Unnamed,
+            Detected::Incomplete => Finding::Incomplete,
+        };
+    }
+    match http::request(stream) {
+        Detected::Found(request) => Finding::Request(request),
         Detected::NotPresent => Finding::Unnamed,
-        Detected::Found(name) if is_tls => Finding::Sni(name),
-        Detected::Found(name) => Finding::Host(name),
+        Detected::Incomplete => Finding::Incomplete,
     }
 }
 

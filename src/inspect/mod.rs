@@ -50,9 +50,9 @@ pub enum SightingKind {
     Question(u16),
     /// A TLS server name.
     Sni,
-    /// An HTTP host.
+    /// An HTTP request's host.
     Host,
-    /// A ClientHello or request without a name.
+    /// A ClientHello or request without a name, or something else that a client said first.
     Unnamed,
     /// A TCP SYN.
     Syn,
@@ -131,8 +131,8 @@ impl Context<'_> {
         let kind = match evidence {
             Evidence::Question { qtype, .. } => SightingKind::Question(qtype),
             Evidence::Sni(_) => SightingKind::Sni,
-            Evidence::Host(_) => SightingKind::Host,
-            Evidence::Unnamed => SightingKind::Unnamed,
+            Evidence::Request { host: Some(_), .. } => SightingKind::Host,
+            Evidence::Request { host: None, .. } | Evidence::Unnamed => SightingKind::Unnamed,
             Evidence::Syn { .. } => SightingKind::Syn,
         };
         let name = evidence.name().cloned().unwrap_or_else(DomainName::root);

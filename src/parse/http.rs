@@ -1,4 +1,4 @@
-//! The host of an HTTP/1.x request (RFC 9112 section 3.2), from the start of a TCP stream.
+//! Host and path of an HTTP/1.x request (RFC 9112 section 3), from the start of a TCP stream.
 
 use super::{Detected, DomainName};
 
@@ -18,13 +18,33 @@ const METHODS: [&[u8]; 9] = [
     b"TRACE ",
 ];
 
-/// Finds the host that the HTTP/1.x request at the start of `stream` is for: that of the target
-/// where it has one (RFC 9112 section 3.2.2), else that of the Host header.
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The host of the target where it has one (RFC 9112 section 3.2.2), else that of the Host
+    /// header; none where that is no host name, an IP literal for one.
+    pub host: Option<DomainName>,
+    /// Path and query as they were sent; empty where the target has none.
+    pub path: &'a [u8],
+}
+
+/// Takes what people write as the beginning of a request's path and query.
 ///
-/// `Found` as soon as the line that holds it is whole. A host that is no host name (an IP
-/// literal, for one) is `NotPresent`.
+/// # Errors
+/// What would be right, for text that no request begins with (RFC 9112 section 3.2.1).
+pub fn path_start(text: &str) -> Result<Box<str>, &'static str> {
+    if text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.into())
+    } else {
+        Err("must be what a request's path begins with, as in /sa?project=")
+    }
+}
+
+/// Finds what the HTTP/1.x request at the start of `stream` is for.
+///
+/// `Found` as soon as the line that holds the host is whole, or the head without one.
 #[must_use]
-pub fn host(stream: &[u8]) -> Detected<DomainName> {
+pub fn request(stream: &[u8]) -> Detected<Request<'_>> {
     let window = stream.get(..MAX_HEADER_BYTES).unwrap_or(stream);
     match find(window) {
         Detected::Incomplete if stream.len() >= MAX_HEADER_BYTES => Detected::NotPresent,
@@ -39,7 +59,7 @@ pub fn starts_request(stream: &[u8]) -> bool {
     METHODS.iter().any(|method| stream.starts_with(method))
 }
 
-fn find(stream: &[u8]) -> Detected<DomainName> {
+fn find(stream: &[u8]) -> Detected<Request<'_>> {
     if !starts_request(stream) {
         let more_may_come = METHODS.iter().any(|method| method.starts_with(stream));
         return if more_may_come {
@@ -54,15 +74,17 @@ fn find(stream: &[u8]) -> Detected<DomainName> {
     let Some((method, target)) = method_and_target(request_line) else {
         return Detected::NotPresent;
     };
-    if let Some(authority) = target_authority(method, target) {
-        return name_of(authority);
+    if let Some((authority, path)) = target_authority(method, target) {
+        let host = name_of(authority);
+        return Detected::Found(Request { host, path });
     }
+    let found = |host| Detected::Found(Request { host, path: target });
     while let Some((line, after)) = split_line(rest) {
         if line.is_empty() {
-            return Detected::NotPresent;
+            return found(None);
         }
         if let Some(value) = host_value(line) {
-            return name_of(value);
+            return found(name_of(value));
         }
         rest = after;
     }
@@ -84,19 +106,19 @@ fn method_and_target(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (words.next().is_none() && version.starts_with(b"HTTP/1.")).then_some((method, target))
 }
 
-/// The authority in the target: all of it for CONNECT, between `scheme://` and the path in the
-/// absolute form; none in the origin and asterisk forms (RFC 9112 section 3.2).
-fn target_authority<'a>(method: &[u8], target: &'a [u8]) -> Option<&'a [u8]> {
+/// The authority in the target and what follows it: all of it for CONNECT, between `scheme://` and
+/// the path in the absolute form; none in the origin and asterisk forms (RFC 9112 section 3.2).
+fn target_authority<'a>(method: &[u8], target: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     if method == b"CONNECT" {
-        return Some(target);
+        return Some((target, b""));
     }
     let scheme_bytes = target.iter().position(|&byte| !is_scheme_byte(byte))?;
     let (scheme, rest) = target.split_at_checked(scheme_bytes)?;
     let after = rest.strip_prefix(b"://")?;
-    let authority = after
-        .split(|byte| matches!(byte, b'/' | b'?' | b'#'))
-        .next()?;
-    (!scheme.is_empty()).then_some(authority)
+    let is_end = |byte: &u8| matches!(byte, b'/' | b'?' | b'#');
+    let end = after.iter().position(is_end).unwrap_or(after.len());
+    let parts = after.split_at_checked(end)?;
+    (!scheme.is_empty()).then_some(parts)
 }
 
 /// RFC 3986 section 3.1.
@@ -114,20 +136,14 @@ fn host_value(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// The host of `[user@]host[:port]` (RFC 3986 section 3.2).
-fn name_of(authority: &[u8]) -> Detected<DomainName> {
-    let host_and_port = authority.rsplit(|&byte| byte == b'@').next();
-    let Some(host_and_port) = host_and_port else {
-        return Detected::NotPresent;
-    };
+fn name_of(authority: &[u8]) -> Option<DomainName> {
+    let host_and_port = authority.rsplit(|&byte| byte == b'@').next()?;
     let colon = host_and_port.iter().rposition(|&byte| byte == b':');
     let host = match colon.and_then(|colon| host_and_port.split_at_checked(colon)) {
         Some((host, port)) if port.iter().skip(1).all(u8::is_ascii_digit) => host,
         _ => host_and_port,
     };
-    match DomainName::from_ascii(host) {
-        Ok(name) => Detected::Found(name),
-        Err(_) => Detected::NotPresent,
-    }
+    DomainName::from_ascii(host).ok()
 }
 
 #[cfg(test)]
@@ -136,6 +152,17 @@ mod tests {
 
     const CURL_POST: &[u8] = include_bytes!("../../tests/data/curl7_post.bin");
     const CURL_PROXY: &[u8] = include_bytes!("../../tests/data/curl7_proxy.bin");
+
+    /// The host of a request, where it has one.
+    fn host(stream: &[u8]) -> Detected<DomainName> {
+        match request(stream) {
+            Detected::Found(Request {
+                host: Some(host), ..
+            }) => Detected::Found(host),
+            Detected::Found(_) | Detected::NotPresent => Detected::NotPresent,
+            Detected::Incomplete => Detected::Incomplete,
+        }
+    }
 
     fn found(name: &str) -> Detected<DomainName> {
         Detected::Found(DomainName::from_text(name).unwrap())
@@ -178,6 +205,29 @@ mod tests {
         ] {
             let request = format!("{target} HTTP/1.1\r\nHost: b.example\r\n\r\n");
             assert_eq!(host(request.as_bytes()), found(name), "{target}");
+        }
+    }
+
+    #[test]
+    fn the_path_is_what_follows_the_host() {
+        for (line, expected) in [
+            (
+                "POST /sa?project=a&token=b HTTP/1.1",
+                "/sa?project=a&token=b",
+            ),
+            ("GET http://a.example/path?x HTTP/1.1", "/path?x"),
+            ("GET http://a.example HTTP/1.1", ""),
+            ("GET http://a.example?x HTTP/1.1", "?x"),
+            ("CONNECT a.example:443 HTTP/1.1", ""),
+            ("OPTIONS * HTTP/1.1", "*"),
+        ] {
+            for headers in ["Host: b.example\r\n", "Host: 192.0.2.1\r\n", "\r\n"] {
+                let text = format!("{line}\r\n{headers}");
+                let Detected::Found(found) = request(text.as_bytes()) else {
+                    panic!("{text:?}");
+                };
+                assert_eq!(found.path, expected.as_bytes(), "{text:?}");
+            }
         }
     }
 

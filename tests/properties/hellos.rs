@@ -94,7 +94,7 @@ static NEEDED: LazyLock<[usize; STREAMS.len()]> =
 fn needed(stream: &[u8]) -> usize {
     let names = |end: &usize| match stream[0] {
         tls::RECORD_HANDSHAKE => tls::server_name(&stream[..*end]) != Detected::Incomplete,
-        _ => http::host(&stream[..*end]) != Detected::Incomplete,
+        _ => http::request(&stream[..*end]) != Detected::Incomplete,
     };
     let needed = (1..=stream.len()).find(names);
     needed.expect("the stream names a host")

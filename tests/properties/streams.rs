@@ -1,7 +1,7 @@
 //! Detectors over the start of a stream: on every prefix "incomplete" until the answer, and then
 //! that answer for good.
 
-use muzzle::parse::http::host;
+use muzzle::parse::http::{self, Request};
 use muzzle::parse::tls::server_name;
 use muzzle::parse::{Detected, DomainName};
 use proptest::prelude::*;
@@ -9,6 +9,17 @@ use proptest::prelude::*;
 use super::damaged;
 
 type Detector = fn(&[u8]) -> Detected<DomainName>;
+
+/// The host of a request, where it has one.
+fn host(stream: &[u8]) -> Detected<DomainName> {
+    match http::request(stream) {
+        Detected::Found(Request {
+            host: Some(host), ..
+        }) => Detected::Found(host),
+        Detected::Found(_) | Detected::NotPresent => Detected::NotPresent,
+        Detected::Incomplete => Detected::Incomplete,
+    }
+}
 
 /// The answer for the whole stream, once all its prefixes have been seen to agree with it.
 fn over_every_prefix(detect: Detector, stream: &[u8]) -> Detected<DomainName> {

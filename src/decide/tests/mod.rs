@@ -19,7 +19,7 @@ com.shop 10102 0
 com.shop.extra 10102 0
 ";
 
-/// Name or range, category, action; medium confidence.
+/// Name, range or path, category, action; medium confidence.
 const CATALOGUE: &[(&str, Category, Action)] = &[
     ("*.miui.com", Category::Telemetry, Action::Block),
     ("tracking.miui.com", Category::Telemetry, Action::Block),
@@ -30,12 +30,14 @@ const CATALOGUE: &[(&str, Category, Action)] = &[
     ("ads.example.net", Category::Ads, Action::Log),
     ("198.51.100.0/24", Category::Httpdns, Action::Block),
     ("198.51.100.7/32", Category::Push, Action::Allow),
+    ("/sa?project=", Category::Telemetry, Action::Log),
 ];
 
 fn catalogue() -> Catalogue {
     let endpoint = |&(pattern, category, action): &(&str, Category, Action)| Endpoint {
         pattern: match pattern.parse() {
             Ok(range) => Pattern::Range(range),
+            Err(_) if pattern.starts_with('/') => Pattern::Path((*pattern).into()),
             Err(_) => match NamePattern::from_text(pattern).unwrap() {
                 NamePattern::Exact(name) => Pattern::Exact(name),
                 NamePattern::Suffix(name) => Pattern::Suffix(name),
@@ -66,8 +68,9 @@ fn policy_in(mode: Mode, preset: Preset, rules: &str) -> Policy {
     Policy::compile(mode, preset, &rules, Arc::new(catalogue()), &packages)
 }
 
-/// What is seen of a packet: `question NAME`, `sni NAME`, `host NAME`, `unnamed`, `syn` (a name
-/// follows) or `syn-only`, then `from UID` and `to ADDRESS:PORT` where they matter.
+/// What is seen of a packet: `question NAME`, `sni NAME`, `host NAME`, `hostless`, `unnamed`, `syn`
+/// (a name follows) or `syn-only`, then `path PATH`, `from UID` and `to ADDRESS:PORT` where they
+/// matter.
 fn decide(policy: &Policy, seen: &str) -> Decision {
     let words: Vec<&str> = seen.split(' ').collect();
     let after = |word| {
@@ -84,7 +87,14 @@ fn decide(policy: &Policy, seen: &str) -> Decision {
     let evidence = match (words[0], &name) {
         ("question", Some(name)) => Evidence::Question { name, qtype: 1 },
         ("sni", Some(name)) => Evidence::Sni(name),
-        ("host", Some(name)) => Evidence::Host(name),
+        ("host", Some(name)) => Evidence::Request {
+            host: Some(name),
+            path: after("path").unwrap_or("/").as_bytes(),
+        },
+        ("hostless", _) => Evidence::Request {
+            host: None,
+            path: after("path").unwrap_or("/").as_bytes(),
+        },
         ("unnamed", _) => Evidence::Unnamed,
         ("syn", _) => Evidence::Syn { name_follows: true },
         ("syn-only", _) => Evidence::Syn {

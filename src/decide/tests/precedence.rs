@@ -315,3 +315,84 @@ fn a_rule_ends_at_its_moment() {
         assert_eq!(told(decide(&policy, "unnamed")), expected);
     }
 }
+
+#[test]
+fn a_path_decides_about_requests_that_no_name_or_address_decides_about() {
+    check(
+        "",
+        &[
+            (
+                "host collector.example path /sa?project=a",
+                "log by catalogue /sa?project=",
+            ),
+            (
+                "hostless path /sa?project=a",
+                "log by catalogue /sa?project=",
+            ),
+            ("host collector.example path /sa", "allow by nothing"),
+            (
+                "host collector.example path /SA?project=a",
+                "allow by nothing",
+            ),
+            (
+                "host tracking.miui.com path /sa?project=a",
+                "block by catalogue tracking.miui.com",
+            ),
+            (
+                "host account.miui.com path /sa?project=a",
+                "allow by protected account.miui.com",
+            ),
+            ("sni collector.example", "allow by nothing"),
+        ],
+    );
+    check(
+        r#"
+[[rule]]
+path = "/sa"
+action = "block"
+
+[[rule]]
+path = "/sa?project=mine"
+action = "allow"
+
+[[rule]]
+name = "*.example"
+path = "/sa?project="
+action = "log"
+
+[[rule]]
+port = 8106
+action = "allow"
+"#,
+        &[
+            ("hostless path /sa.gif", "block by rule 1"),
+            ("hostless path /sa.gif to 192.0.2.1:8106", "block by rule 1"),
+            ("hostless path / to 192.0.2.1:8106", "allow by rule 4"),
+            ("hostless path /sa?project=mine", "allow by rule 2"),
+            ("host a.example path /sa?project=mine", "log by rule 3"),
+            ("host a.example path /sa", "block by rule 1"),
+            ("sni a.example", "allow by nothing"),
+            ("question a.example", "allow by nothing"),
+            ("syn", "allow by nothing"),
+            (
+                "host account.miui.com path /sa",
+                "allow by protected account.miui.com",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_protocol_is_a_condition_of_connections() {
+    check(
+        "[[rule]]\naddress = \"203.0.113.7\"\nprotocol = \"udp\"\naction = \"block\"",
+        &[
+            ("syn to 203.0.113.7:443", "allow by nothing"),
+            ("question a.example to 203.0.113.7:53", "allow by nothing"),
+        ],
+    );
+    check(
+        "[[rule]]\naddress = \"203.0.113.7\"\nprotocol = \"tcp\"\naction = \"block\"",
+        &[("syn to 203.0.113.7:443", "block by rule 1")],
+    );
+}

@@ -2,12 +2,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use muzzle::parse::{Detected, http::host};
+use muzzle::parse::Detected;
+use muzzle::parse::http::request;
 
 fuzz_target!(|stream: &[u8]| {
-    let whole = host(stream);
+    let whole = request(stream);
     for end in 0..stream.len() {
-        let part = host(&stream[..end]);
+        let part = request(&stream[..end]);
         assert!(
             part == Detected::Incomplete || part == whole,
             "changed after {end}"
