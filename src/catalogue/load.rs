@@ -31,6 +31,7 @@ const BUILT_IN: &[(&str, &str)] = &built_in_files![
     "cloud",
     "community",
     "crash",
+    "encrypted-dns",
     "essential",
     "functional",
     "httpdns",

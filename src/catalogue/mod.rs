@@ -82,6 +82,9 @@ pub enum Category {
     Config,
     /// Name resolution over HTTP, past the system resolver.
     Httpdns,
+    /// A public resolver that is asked over HTTPS or TLS.
+    #[serde(rename = "encrypted-dns")]
+    EncryptedDns,
     /// Push messages.
     Push,
     /// System and app updates.
@@ -102,6 +105,7 @@ impl Category {
         ("ads", Self::Ads),
         ("config", Self::Config),
         ("httpdns", Self::Httpdns),
+        ("encrypted-dns", Self::EncryptedDns),
         ("push", Self::Push),
         ("ota", Self::Ota),
         ("cloud", Self::Cloud),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::act::{ConnectionRefusal, DnsRefusal};
 use crate::catalogue::Preset;
-use crate::decide::{Mode, Rule};
+use crate::decide::{EncryptedDns, Mode, PrivateDns, Rule};
 
 /// Folder of everything that Muzzle keeps: on Android the one that survives module upgrades.
 const ON_ANDROID: bool = cfg!(target_os = "android");
@@ -23,6 +23,8 @@ pub struct Config {
     pub dns: DnsSettings,
     /// Which connections are looked at, and how refused ones end.
     pub connections: ConnectionSettings,
+    /// What is done about encrypted DNS.
+    pub encrypted_dns: EncryptedDnsSettings,
     /// The netfilter queues.
     pub queue: QueueSettings,
     /// The netfilter rules.
@@ -67,6 +69,7 @@ impl Default for Config {
             catalogue_directory: None,
             dns: DnsSettings::default(),
             connections: ConnectionSettings::default(),
+            encrypted_dns: EncryptedDnsSettings::default(),
             queue: QueueSettings::default(),
             firewall: FirewallSettings::default(),
             log: LogSettings::default(),
@@ -143,6 +146,15 @@ impl Default for QueueSettings {
             receive_buffer_bytes: 8 << 20,
         }
     }
+}
+
+/// Encrypted DNS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncryptedDnsSettings {
+    /// What is done about it.
+    pub policy: EncryptedDns,
+    /// Android's setting, as the user says it is; where unknown, Android is asked.
+    pub private_dns: PrivateDns,
 }
 
 /// The netfilter rules.

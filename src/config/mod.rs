@@ -14,8 +14,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use meant::{
-    Config, ConnectionSettings, DnsSettings, FirewallSettings, LogSettings, QueueSettings,
-    Recorded,
+    Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, FirewallSettings,
+    LogSettings, QueueSettings, Recorded,
 };
 pub use reader::{Problem, Problems};
 

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::reader::{Section, Source};
 use super::*;
-use crate::decide::{Action, NamePattern, Rule, UnixSeconds};
+use crate::decide::{Action, EncryptedDns, NamePattern, PrivateDns, Rule, UnixSeconds};
 
 const SHIPPED: &str = include_str!("../../config/muzzle.toml");
 
@@ -82,6 +82,9 @@ ttl_secs = 86_400
 refuse = "drop"
 tls_ports = [443, 0x1F90]
 http_ports = []
+[encrypted_dns]
+policy = "fall-back"
+private_dns = "strict"
 [queue]
 first = 65000
 length = 16
@@ -114,6 +117,10 @@ action = "block"
             refuse: crate::act::ConnectionRefusal::Drop,
             tls_ports: vec![443, 8080],
             http_ports: Vec::new(),
+        },
+        encrypted_dns: EncryptedDnsSettings {
+            policy: EncryptedDns::FallBack,
+            private_dns: PrivateDns::Strict,
         },
         queue: QueueSettings {
             first: 65_000,
@@ -189,7 +196,7 @@ muzzle.toml:10: queue.length must be a whole number, not a text
 muzzle.toml:11: queue.receive_buffer_bytes must be a whole number from 65536 to 67108864
 muzzle.toml:13: firewall.iptables = "iptables": must be a whole path, from / on
 muzzle.toml:14: firewall.mark = "0x0c000000": must be one bit that nobody else on the phone uses: 0x00200000, 0x00400000, 0x00800000, 0x04000000, 0x08000000
-muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, queue, firewall, log, control, apps, rule
+muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, encrypted_dns, queue, firewall, log, control, apps, rule
 muzzle.toml:16: this rule would decide everything: give it a name, an app, an address, a port or a path
 muzzle.toml:19: rule.name = "*.co.uk": blocking co.uk would cut off everybody who has a name under it; name a host below it
 muzzle.toml:21: this rule has no action: write action = "allow", "log" or "block"

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::meant::{
-    Config, ConnectionSettings, DnsSettings, FirewallSettings, LogSettings, QueueSettings,
-    Recorded,
+    Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, FirewallSettings,
+    LogSettings, QueueSettings, Recorded,
 };
 use super::reader::{Problems, Section, Source};
 use super::written_rule;
 use crate::act::{ConnectionRefusal, DnsRefusal};
 use crate::catalogue::Preset;
-use crate::decide::Mode;
+use crate::decide::{EncryptedDns, Mode, PrivateDns};
 
 /// Bits of marks that nobody else on an Android phone uses: netd has 0 to 20, its strict-mode
 /// chains 24 and 25, Xiaomi's traffic limiter 28 to 30, wake-up control 31.
@@ -47,6 +47,9 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> Config {
         connections: top
             .section("connections", connections)
             .unwrap_or(default.connections),
+        encrypted_dns: top
+            .section("encrypted_dns", encrypted_dns)
+            .unwrap_or_default(),
         queue: top.section("queue", queue).unwrap_or(default.queue),
         firewall: top
             .section("firewall", firewall)
@@ -106,6 +109,23 @@ fn queue(section: &mut Section<'_, '_, '_>) -> QueueSettings {
         receive_buffer_bytes: section
             .number("receive_buffer_bytes", 65_536..=67_108_864)
             .unwrap_or(default.receive_buffer_bytes),
+    }
+}
+
+fn encrypted_dns(section: &mut Section<'_, '_, '_>) -> EncryptedDnsSettings {
+    let policies = [
+        ("report", EncryptedDns::Report),
+        ("fall-back", EncryptedDns::FallBack),
+    ];
+    let settings = [
+        ("auto", PrivateDns::Unknown),
+        ("off", PrivateDns::Off),
+        ("opportunistic", PrivateDns::Opportunistic),
+        ("strict", PrivateDns::Strict),
+    ];
+    EncryptedDnsSettings {
+        policy: section.word("policy", &policies).unwrap_or_default(),
+        private_dns: section.word("private_dns", &settings).unwrap_or_default(),
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Reason {
     Protected(EndpointId),
     /// The catalogue, read through the preset.
     Catalogue(EndpointId),
+    /// It is encrypted DNS.
+    #[serde(rename = "encrypted-dns")]
+    EncryptedDns,
     /// Nothing knows it: it passes.
     Unlisted,
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Decision, Outcome, Policy, Reason, Rule, RuleId};
+use super::{Action, Decision, Outcome, Policy, Reason, Rule, RuleId};
 use crate::catalogue::{Category, Endpoint, Pattern};
 
 /// Everything there is to say of one decision.
@@ -70,6 +70,14 @@ impl fmt::Display for Explanation<'_> {
                     entry.system, entry.owner
                 )?;
             }
+            (Reason::EncryptedDns, ..) if self.decision.action == Action::Block => {
+                out.write_str(
+                    "encrypted DNS of the system: refused, so that it asks in the open",
+                )?;
+            }
+            (Reason::EncryptedDns, ..) => {
+                out.write_str("DNS over TLS: the questions in it are not seen")?;
+            }
             _ => out.write_str("not in the catalogue and no rule for it")?,
         }
         if self.preset_changed_it {
@@ -91,6 +99,7 @@ const fn purpose(category: Category) -> &'static str {
         Category::Ads => "advertising",
         Category::Config => "configuration of telemetry and ads",
         Category::Httpdns => "name resolution past the system resolver",
+        Category::EncryptedDns => "encrypted DNS: the questions in it are not seen",
         Category::Push => "push messages",
         Category::Ota => "updates",
         Category::Cloud => "the user's cloud data",

@@ -2,6 +2,7 @@
 
 pub mod address_set;
 pub mod decision;
+mod encrypted_dns;
 pub mod explain;
 pub mod facts;
 pub mod flow_table;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use address_set::AddressSet;
 pub use decision::{Decision, EndpointId, Outcome, Reason};
+pub use encrypted_dns::{EncryptedDns, PrivateDns};
 pub use explain::Explanation;
 pub use facts::{Evidence, Facts, FlowKey, Protocol, Uid};
 pub use flow_table::FlowTable;

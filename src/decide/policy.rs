@@ -6,8 +6,9 @@
 //! 2. protected essentials of the catalogue, by name: the most specific entry of a name says
 //!    whether it is protected,
 //! 3. the user's other rules: app and name, name, app and address, app, address, path, port,
-//! 4. the catalogue, by name, then by address, then by path, read through the preset,
-//! 5. everything else passes.
+//! 4. encrypted DNS of the system, where that is to fall back to plain DNS,
+//! 5. the catalogue, by name, then by address, then by path, read through the preset,
+//! 6. everything else passes; DNS over TLS is shown.
 //!
 //! Inside a step the most specific name wins, then the rule with more conditions, then the
 //! milder action (allow, log, block), then the earlier rule.
@@ -19,10 +20,11 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::encrypted_dns;
 use super::rule_index::{Context, RuleIndex};
 use super::{
-    Action, AddressSet, Decision, EndpointId, Explanation, Facts, Mode, NamePattern, NameSet,
-    Outcome, Reason, Rule, UnixSeconds,
+    Action, AddressSet, Decision, EncryptedDns, EndpointId, Explanation, Facts, Mode,
+    NamePattern, NameSet, Outcome, PrivateDns, Reason, Rule, UnixSeconds,
 };
 use crate::apps::Packages;
 use crate::catalogue::{Catalogue, Endpoint, Pattern, Preset};
@@ -40,6 +42,8 @@ pub struct Policy {
     addresses: AddressSet<Listed>,
     /// The longest first.
     paths: Vec<(Box<[u8]>, Listed)>,
+    /// Encrypted DNS of the system is refused.
+    falls_back: bool,
 }
 
 /// An endpoint as the preset reads it. The order is the order of preference among entries for
@@ -71,6 +75,7 @@ impl Policy {
             names: NameSet::default(),
             addresses: AddressSet::default(),
             paths: Vec::new(),
+            falls_back: false,
         };
         for (id, endpoint) in (0..).map(EndpointId).zip(&catalogue.endpoints) {
             policy.list(id, endpoint);
@@ -79,6 +84,15 @@ impl Policy {
             .paths
             .sort_by_key(|(path, listed)| (Reverse(path.len()), *listed));
         policy
+    }
+
+    /// The same with what is done about encrypted DNS. A `setting` that is not known to have the
+    /// system fall back is left alone: without its one server it would resolve nothing.
+    #[must_use]
+    pub fn with_encrypted_dns(mut self, wanted: EncryptedDns, setting: PrivateDns) -> Self {
+        self.falls_back =
+            wanted == EncryptedDns::FallBack && setting == PrivateDns::Opportunistic;
+        self
     }
 
     fn list(&mut self, id: EndpointId, endpoint: &Endpoint) {
@@ -122,19 +136,30 @@ impl Policy {
         if let Some(rule) = self.rule_index.other(name, &context) {
             return rule.decision();
         }
+        let category = || Some(self.endpoint(listed?.id)?.category);
+        if self.falls_back && encrypted_dns::is_of_system(facts, category()) {
+            return Decision {
+                action: Action::Block,
+                reason: Reason::EncryptedDns,
+            };
+        }
         let range = || self.addresses.holding(context.remote?.ip()).next();
         let path = || {
             let path = context.path?;
             let begins = |(start, _): &&(Box<[u8]>, Listed)| path.starts_with(start);
             self.paths.iter().find(begins).map(|(_, listed)| listed)
         };
-        listed
-            .or_else(range)
-            .or_else(path)
-            .map_or(Decision::UNLISTED, |entry| Decision {
+        match listed.or_else(range).or_else(path) {
+            Some(entry) => Decision {
                 action: entry.action,
                 reason: Reason::Catalogue(entry.id),
-            })
+            },
+            None if encrypted_dns::is_dot(facts) => Decision {
+                action: Action::Log,
+                reason: Reason::EncryptedDns,
+            },
+            None => Decision::UNLISTED,
+        }
     }
 
     /// What comes of `decision` in this policy's mode.

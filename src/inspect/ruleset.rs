@@ -33,6 +33,10 @@ impl Ruleset {
             &config.rules,
             catalogue,
             packages,
+        )
+        .with_encrypted_dns(
+            config.encrypted_dns.policy,
+            config.encrypted_dns.private_dns,
         );
         Self {
             policy,

@@ -31,6 +31,7 @@ const CATALOGUE: &[(&str, Category, Action)] = &[
     ("198.51.100.0/24", Category::Httpdns, Action::Block),
     ("198.51.100.7/32", Category::Push, Action::Allow),
     ("/sa?project=", Category::Telemetry, Action::Log),
+    ("dns.example.org", Category::EncryptedDns, Action::Log),
 ];
 
 fn catalogue() -> Catalogue {
@@ -69,8 +70,8 @@ fn policy_in(mode: Mode, preset: Preset, rules: &str) -> Policy {
 }
 
 /// What is seen of a packet: `question NAME`, `sni NAME`, `host NAME`, `hostless`, `unnamed`, `syn`
-/// (a name follows) or `syn-only`, then `path PATH`, `from UID` and `to ADDRESS:PORT` where they
-/// matter.
+/// (a name follows) or `syn-only`, then `quic`, `path PATH`, `from UID` and `to ADDRESS:PORT` where
+/// they matter.
 fn decide(policy: &Policy, seen: &str) -> Decision {
     let words: Vec<&str> = seen.split(' ').collect();
     let after = |word| {
@@ -104,7 +105,11 @@ fn decide(policy: &Policy, seen: &str) -> Decision {
     };
     let facts = Facts {
         flow: FlowKey {
-            protocol: if is_dns { Protocol::Udp } else { Protocol::Tcp },
+            protocol: if is_dns || words.contains(&"quic") {
+                Protocol::Udp
+            } else {
+                Protocol::Tcp
+            },
             local: SocketAddr::from(([10, 0, 0, 2], 40_000)),
             remote,
         },
@@ -121,6 +126,7 @@ fn told(decision: Decision) -> String {
         Reason::Rule(id) => format!("rule {id}"),
         Reason::Protected(id) => format!("protected {}", entry(id)),
         Reason::Catalogue(id) => format!("catalogue {}", entry(id)),
+        Reason::EncryptedDns => "encrypted DNS".to_owned(),
         Reason::Unlisted => "nothing".to_owned(),
     };
     format!("{} by {by}", decision.action)

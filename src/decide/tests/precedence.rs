@@ -396,3 +396,62 @@ fn a_protocol_is_a_condition_of_connections() {
         &[("syn to 203.0.113.7:443", "block by rule 1")],
     );
 }
+
+#[test]
+fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
+    let told_by = |wanted, setting, rules, seen| {
+        let policy = policy(Preset::Strict, rules).with_encrypted_dns(wanted, setting);
+        told(decide(&policy, seen))
+    };
+    let dot = "syn-only from 0 to 192.0.2.53:853";
+    let doh3 = "sni dns.example.org quic from 1051";
+    use EncryptedDns::{FallBack, Report};
+    use PrivateDns::{Off, Opportunistic, Strict, Unknown};
+    for (wanted, setting) in [
+        (Report, Opportunistic),
+        (FallBack, Off),
+        (FallBack, Strict),
+        (FallBack, Unknown),
+    ] {
+        assert_eq!(told_by(wanted, setting, "", dot), "log by encrypted DNS");
+        assert_eq!(
+            told_by(wanted, setting, "", doh3),
+            "log by catalogue dns.example.org"
+        );
+    }
+    for (seen, expected) in [
+        (dot, "block by encrypted DNS"),
+        (doh3, "block by encrypted DNS"),
+        // What apps do by themselves has nothing to fall back to.
+        (
+            "syn-only from 10123 to 192.0.2.53:853",
+            "log by encrypted DNS",
+        ),
+        ("syn-only to 192.0.2.53:853", "log by encrypted DNS"),
+        (
+            "sni dns.example.org quic from 10123",
+            "log by catalogue dns.example.org",
+        ),
+        (
+            "sni dns.example.org from 0",
+            "log by catalogue dns.example.org",
+        ),
+        ("sni other.example.org quic from 0", "allow by nothing"),
+        ("syn-only from 0 to 192.0.2.53:443", "allow by nothing"),
+        (
+            "question dns.example.org from 0",
+            "log by catalogue dns.example.org",
+        ),
+    ] {
+        assert_eq!(
+            told_by(FallBack, Opportunistic, "", seen),
+            expected,
+            "{seen}"
+        );
+    }
+    let rule = "[[rule]]\nport = 853\naction = \"allow\"";
+    assert_eq!(
+        told_by(FallBack, Opportunistic, rule, dot),
+        "allow by rule 1"
+    );
+}

@@ -1,0 +1,92 @@
+//! DNS that is encrypted, so that its questions are not seen (DNS over TLS, RFC 7858; DNS over
+//! HTTPS, RFC 8484).
+
+use super::{Evidence, Facts, Protocol, Uid};
+use crate::catalogue::Category;
+
+/// Port of DNS over TLS (RFC 7858 section 3.1).
+const DOT_PORT: u16 = 853;
+/// Android's system resolver: root, and AID_DNS (system/core, `android_filesystem_config.h`).
+const SYSTEM_RESOLVERS: [Uid; 2] = [Uid(0), Uid(1051)];
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EncryptedDns {
+    /// It is shown.
+    #[default]
+    Report,
+    /// That of the system is refused where it then asks in the open, which Muzzle sees.
+    FallBack,
+}
+
+/// Android's setting "Private DNS".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivateDns {
+    /// The system asks in the open.
+    Off,
+    /// "Automatic": encrypted where the network's resolver can, in the open where not.
+    Opportunistic,
+    /// One server, by name, and nothing without it.
+    Strict,
+    /// It could not be found out.
+    #[default]
+    Unknown,
+}
+
+impl PrivateDns {
+    /// What Android's global settings `private_dns_mode` and `private_dns_default_mode` come to.
+    /// Where neither is set, "automatic" is in force (packages/modules/Connectivity,
+    /// `ConnectivitySettingsManager`).
+    #[must_use]
+    pub fn from_settings(mode: &str, default_mode: &str) -> Self {
+        let is_set = |word: &&str| !matches!(*word, "" | "null");
+        let set = [mode.trim(), default_mode.trim()].into_iter().find(is_set);
+        match set.unwrap_or("opportunistic") {
+            "off" => Self::Off,
+            "opportunistic" => Self::Opportunistic,
+            "hostname" => Self::Strict,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether this is the start of a connection for DNS over TLS.
+pub(super) fn is_dot(facts: &Facts<'_>) -> bool {
+    facts.flow.protocol == Protocol::Tcp
+        && facts.flow.remote.port() == DOT_PORT
+        && matches!(facts.evidence, Evidence::Syn { .. })
+}
+
+/// Whether the system's resolver asks encrypted here: DNS over TLS or, the only other way that it
+/// has, over HTTP/3 to a host `listed` as a resolver (packages/modules/DnsResolver,
+/// `PrivateDnsConfiguration`).
+pub(super) fn is_of_system(facts: &Facts<'_>, listed: Option<Category>) -> bool {
+    let is_doh3 = facts.flow.protocol == Protocol::Udp
+        && matches!(facts.evidence, Evidence::Sni(_))
+        && listed == Some(Category::EncryptedDns);
+    facts.uid.is_some_and(|uid| SYSTEM_RESOLVERS.contains(&uid)) && (is_dot(facts) || is_doh3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_android_reads_them() {
+        use PrivateDns::{Off, Opportunistic, Strict, Unknown};
+        for (mode, default_mode, expected) in [
+            ("off\n", "null\n", Off),
+            ("opportunistic", "off", Opportunistic),
+            ("hostname", "", Strict),
+            ("null", "off", Off),
+            ("null", "null", Opportunistic),
+            ("", "", Opportunistic),
+            ("something new", "off", Unknown),
+        ] {
+            let found = PrivateDns::from_settings(mode, default_mode);
+            assert_eq!(found, expected, "{mode:?} {default_mode:?}");
+        }
+    }
+}
