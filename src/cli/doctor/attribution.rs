@@ -111,7 +111,7 @@ impl Queue {
 pub(super) fn given_socket(context: &Context, page: &mut Page) {
     page.say(format!(
         "A socket opened by user {} and given to user {} (fchown). NFQA_UID is to say the first, \
-         the others the second.\n",
+         the others the second. With its ends as they are, inet_diag finds the receiving socket.\n",
         nix::unistd::getuid(),
         NOBODY.0
     ));
@@ -147,7 +147,10 @@ fn given_socket_of(context: &Context, family: Family, page: &mut Page) -> Result
         sender.local_addr().map_err(io)?.port(),
         receiver.local_addr().map_err(io)?.port(),
     );
-    let condition = format!("-o lo -p udp -m udp --sport {} --dport {}", ports.0, ports.1);
+    let condition = format!(
+        "-o lo -p udp -m udp --sport {} --dport {}",
+        ports.0, ports.1
+    );
     let diversion = iptables
         .divert(family, &condition, queue.socket.number())
         .map_err(super::with_causes)?;
@@ -161,7 +164,9 @@ fn given_socket_of(context: &Context, family: Family, page: &mut Page) -> Result
                 }
             };
             match queue.pass(PATIENCE, look) {
-                Ok(seen) if seen.is_empty() => Err("the packet did not come to the queue".into()),
+                Ok(seen) if seen.is_empty() => {
+                    Err("the packet did not come to the queue".into())
+                }
                 Ok(_) => Ok(()),
                 Err(errno) => Err(errno.to_string()),
             }
@@ -217,7 +222,10 @@ fn attribute(packet: &Packet<'_>, diagnosis: &Result<SocketDiagnosis, String>) -
     let mut told = format!("to {}: NFQA_UID {opener}", flow.remote);
     match diagnosis {
         Ok(diagnosis) => {
-            for (way, flow) in [("inet_diag", &flow), ("with its ends as they are", &swapped)] {
+            for (way, flow) in [
+                ("inet_diag", &flow),
+                ("with its ends as they are", &swapped),
+            ] {
                 let start = awake_micros();
                 let owner = diagnosis.owner(flow, packet.out_interface);
                 let micros = awake_micros() - start;
@@ -268,8 +276,7 @@ fn look_up(context: &Context, page: &mut Page) -> Result<(), String> {
     // Never looked up before, so that no cache has it; says nothing about who asks.
     let label = format!("x{:07x}", unix_millis() & 0xfff_ffff);
     let mut queue = Queue::bind(iptables)?;
-    let condition =
-        format!("-p udp -m udp --dport 53 -m string --string {label} --algo bm");
+    let condition = format!("-p udp -m udp --dport 53 -m string --string {label} --algo bm");
     let number = queue.socket.number();
     let mut diversions = Vec::new();
     for family in Family::BOTH {
@@ -281,9 +288,7 @@ fn look_up(context: &Context, page: &mut Page) -> Result<(), String> {
     if diversions.is_empty() {
         return Err("no rule could be put into force".into());
     }
-    let mut asking = ask(&format!("{label}.example.com")).map_err(|error| {
-        format!("ping, which is to look the name up: {}", reason(&error))
-    })?;
+    let (program, mut asking) = ask(&format!("{label}.example.com"))?;
     let start = Moment::awake();
     let mut findings = Vec::new();
     let mut outcome = Ok(());
@@ -304,7 +309,7 @@ fn look_up(context: &Context, page: &mut Page) -> Result<(), String> {
     let _ = asking.kill();
     let _ = asking.wait();
     page.say(format!(
-        "ping as user {} asked for a name that does not exist, below example.com\n",
+        "{program} as user {} asked for a name that does not exist, below example.com\n",
         SHELL.0
     ));
     if findings.is_empty() {
@@ -320,14 +325,26 @@ fn look_up(context: &Context, page: &mut Page) -> Result<(), String> {
     outcome
 }
 
-/// Any program that looks a name up through the system's resolver. `ping` is on every phone.
-fn ask(name: &str) -> std::io::Result<Child> {
-    let mut command = Command::new("ping");
-    command.args(["-c", "1", "-W", "1", name]);
-    command.uid(SHELL.0).gid(INET);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn()
+/// Programs that look a name up through the system's resolver: `ping` is on every phone, `getent`
+/// where there is glibc.
+const ASKING: [(&str, &[&str]); 2] =
+    [("ping", &["-c", "1", "-W", "1"]), ("getent", &["ahosts"])];
+
+/// The first program that can be started.
+fn ask(name: &str) -> Result<(&'static str, Child), String> {
+    let mut refused = Vec::new();
+    for (program, arguments) in ASKING {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(name);
+        command.uid(SHELL.0).gid(INET);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        match command.spawn() {
+            Ok(child) => return Ok((program, child)),
+            Err(error) => refused.push(format!("{program}: {}", reason(&error))),
+        }
+    }
+    Err(refused.join(", "))
 }

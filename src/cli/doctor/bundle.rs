@@ -65,8 +65,14 @@ const CHECKS: [Check; 17] = [
     reading("Newest records", own::records),
     active("Doctor", own::findings),
     active("Time that the firewall takes", timing::firewall),
-    active("Whose packet: a socket given away", attribution::given_socket),
-    active("Whose packet: the system's resolver", attribution::system_lookup),
+    active(
+        "Whose packet: a socket given away",
+        attribution::given_socket,
+    ),
+    active(
+        "Whose packet: the system's resolver",
+        attribution::system_lookup,
+    ),
     reading("Chains afterwards", netfilter::chains_after),
 ];
 
@@ -112,7 +118,7 @@ pub(super) fn create(
         iptables: iptables.map_err(|error| error.to_string()),
         config,
         with_apps,
-        chains: OnceLock::new(),
+        saved: OnceLock::new(),
     });
     let text = text(&context, complaint.as_deref());
     write(path, &text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -127,7 +133,10 @@ pub(super) fn create(
 
 fn text(context: &Arc<Context>, complaint: Option<&str>) -> String {
     let catalogue = Catalogue::built_in();
-    let names = catalogue.endpoints.iter().filter_map(|it| it.pattern.name());
+    let names = catalogue
+        .endpoints
+        .iter()
+        .filter_map(|it| it.pattern.name());
     let public: std::collections::HashSet<_> = names.map(DomainName::to_string).collect();
     let is_public = |name: &str| public.contains(name) || name == "example.com";
     let mut redactor = Redactor::new(&is_public);

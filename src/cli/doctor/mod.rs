@@ -54,8 +54,14 @@ struct Context {
     iptables: Result<Iptables, String>,
     /// The owner allows names of apps.
     with_apps: bool,
-    /// The chains before the active checks, line by line.
-    chains: OnceLock<Vec<String>>,
+    saved: OnceLock<netfilter::Saved>,
+}
+
+impl Context {
+    /// The rules before the active checks.
+    fn saved(&self) -> &netfilter::Saved {
+        self.saved.get_or_init(|| netfilter::save(&self.iptables))
+    }
 }
 
 /// Runs the subcommand.

@@ -3,11 +3,14 @@
 use super::Context;
 use super::command::{file, output};
 use super::page::Page;
-use crate::firewall::{Family, mark_conflicts};
+use crate::firewall::{Family, Iptables, mark_conflicts};
 use crate::queue::OCCUPANCY_TABLE;
 
 /// The bits that Muzzle uses or may use some day (26 and 27).
 const OUR_BITS: [u32; 2] = [0x0400_0000, 0x0800_0000];
+
+/// The rules of each family, or why they cannot be read.
+pub(super) type Saved = [(Family, Result<String, String>); 2];
 
 /// The programs and their versions.
 pub(super) fn programs(context: &Context, page: &mut Page) {
@@ -25,63 +28,71 @@ pub(super) fn programs(context: &Context, page: &mut Page) {
     }
 }
 
-/// The chains of all tables, and what they are for the comparison at the end.
+/// The chains of all tables.
 pub(super) fn chains(context: &Context, page: &mut Page) {
-    for (family, saved) in saved(context) {
+    for (family, saved) in context.saved() {
         page.say(format!("{family}\n"));
-        match &saved {
-            Ok(text) => page.quote_lines(text),
+        match saved {
+            // Comments have the time in the phone's zone.
+            Ok(text) => page.quote_lines(&without_comments(text)),
             Err(why) => page.missing("iptables-save", why),
         }
     }
-    // The first one stays.
-    let _ = context.chains.set(without_counters(context));
 }
 
 /// Whether the chains are still as they were before the active checks.
 pub(super) fn chains_after(context: &Context, page: &mut Page) {
-    let Some(before) = context.chains.get() else {
-        return page.missing("comparison", "the chains could not be read before");
-    };
-    let after = without_counters(context);
+    let before = without_counters(context.saved());
+    let after = without_counters(&save(&context.iptables));
+    if before == after {
+        page.say(format!("as before: {} rules and chains\n", after.len()));
+        return;
+    }
+    page.say("not as before, by these checks or by others meanwhile\n");
     let gone = before.iter().filter(|line| !after.contains(line));
     let new = after.iter().filter(|line| !before.contains(line));
-    let changes: Vec<_> = gone
-        .map(|line| ("gone", line))
-        .chain(new.map(|line| ("new", line)))
-        .collect();
-    if changes.is_empty() {
-        page.say(format!("as before: {} lines\n", after.len()));
-    }
-    for (what, line) in changes {
-        page.say(format!("{what}: "));
-        // Separate, so that it is read as the rule it is.
+    let changes = gone.map(|it| ("gone", it)).chain(new.map(|it| ("new", it)));
+    for (what, (place, line)) in changes {
+        page.say(format!("{what} in {place}: "));
         page.quote(format!("{line}\n"));
     }
 }
 
-fn saved(context: &Context) -> Vec<(Family, Result<String, String>)> {
-    let save = |family| match &context.iptables {
+fn without_comments(saved: &str) -> String {
+    let lines = saved.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// What iptables-save prints in each family.
+pub(super) fn save(iptables: &Result<Iptables, String>) -> Saved {
+    let save = |family| match iptables {
         Ok(iptables) => iptables.save(family).map_err(|error| error.to_string()),
         Err(why) => Err(why.clone()),
     };
-    Family::BOTH
-        .iter()
-        .map(|&family| (family, save(family)))
-        .collect()
+    Family::BOTH.map(|family| (family, save(family)))
 }
 
-/// Rules and chains of both families; the text of one that cannot be read counts as a line.
-fn without_counters(context: &Context) -> Vec<String> {
-    let texts = saved(context).into_iter().map(|(_, saved)| saved);
-    let text: String = texts.map(|it| it.unwrap_or_else(|why| why)).collect();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
+/// Rules and chains with their places. Builtin chains at ACCEPT are left out: they come with the
+/// first look at a table.
+fn without_counters(saved: &Saved) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for (family, saved) in saved {
+        let mut table = family.to_string();
+        let (Ok(text) | Err(text)) = saved;
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix('*') {
+                table = format!("{family} {name}");
+            } else if let Some(chain) = line.strip_prefix(':') {
+                let chain = chain.split(" [").next().unwrap_or(chain);
+                if !chain.ends_with(" ACCEPT") {
+                    lines.push((table.clone(), chain.to_owned()));
+                }
+            } else if !line.starts_with('#') && line != "COMMIT" {
+                lines.push((table.clone(), line.to_owned()));
+            }
+        }
+    }
     lines
-        .map(|line| match line.strip_prefix(':') {
-            Some(chain) => chain.split(" [").next().unwrap_or(chain).to_owned(),
-            None => line.to_owned(),
-        })
-        .collect()
 }
 
 /// Who has netfilter queues or sends packets to them.
@@ -105,9 +116,9 @@ pub(super) fn queues(context: &Context, page: &mut Page) {
         Err(why) => page.missing(OCCUPANCY_TABLE, why),
     }
     page.say("rules of others that send packets to user space\n");
-    for (family, saved) in saved(context) {
-        let saved = saved.unwrap_or_default();
-        let rules: Vec<_> = saved
+    for (family, saved) in context.saved() {
+        let text = saved.as_deref().unwrap_or_default();
+        let rules: Vec<_> = text
             .lines()
             .filter(|line| line.starts_with("-A ") && !line.starts_with("-A muzzle_"))
             .filter(|line| line.contains("-j NFQUEUE") || line.contains("-j NFLOG"))
@@ -121,9 +132,10 @@ pub(super) fn queues(context: &Context, page: &mut Page) {
 
 /// Who else uses the bits of the packet mark that Muzzle uses, and all routing rules.
 pub(super) fn marks(context: &Context, page: &mut Page) {
-    let mut texts: Vec<_> = saved(context)
-        .into_iter()
-        .map(|(family, saved)| (format!("{family} rules"), saved))
+    let mut texts: Vec<_> = context
+        .saved()
+        .iter()
+        .map(|(family, saved)| (format!("{family} rules"), saved.clone()))
         .collect();
     for (family, flag) in Family::BOTH.iter().zip(["-4", "-6"]) {
         let rules = output("ip", &[flag, "rule"]);

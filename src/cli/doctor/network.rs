@@ -46,7 +46,7 @@ pub(super) fn private_dns(_: &Context, page: &mut Page) {
                 }
                 _ => page.value(setting, "something else"),
             },
-            Err(why) => page.missing(setting, why),
+            Err(why) => return page.missing(setting, why),
         }
     }
 }

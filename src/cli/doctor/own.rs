@@ -29,7 +29,10 @@ pub(super) fn findings(context: &Context, page: &mut Page) {
 pub(super) fn status(context: &Context, page: &mut Page) {
     page.value("version", env!("CARGO_PKG_VERSION"));
     page.value("mode in the config", &format!("{:?}", context.config.mode));
-    page.value("preset in the config", &format!("{:?}", context.config.preset));
+    page.value(
+        "preset in the config",
+        &format!("{:?}", context.config.preset),
+    );
     let status = match ask(context, Call::Status) {
         Ok(Body::Status(status)) => status,
         Ok(_) => return page.missing("status", "another answer"),
@@ -90,7 +93,10 @@ fn tell(record: &Record, packages: &Packages, with_apps: bool, page: &mut Page) 
     ));
     // Below a catalogue's `*.x` the first labels may be an id.
     let name = record.entry.as_ref().or(record.name.as_ref());
-    page.quote(name.cloned().unwrap_or_else(|| record.remote.ip().to_string()));
+    page.quote(
+        name.cloned()
+            .unwrap_or_else(|| record.remote.ip().to_string()),
+    );
     page.say("  ");
     let uid = record.uid.map(Uid);
     match uid {

@@ -65,8 +65,8 @@ pub(super) fn system(_: &Context, page: &mut Page) {
 
 /// Parts of the names of public modules that work on the network too.
 const NETWORK_MODULES: [&str; 16] = [
-    "zapret", "nfqws", "zdt", "adguard", "agh", "box", "clash", "mihomo", "sing", "v2ray", "xray",
-    "surfing", "hosts", "malwack", "afwall", "muzzle",
+    "zapret", "nfqws", "zdt", "adguard", "agh", "box", "clash", "mihomo", "sing", "v2ray",
+    "xray", "surfing", "hosts", "malwack", "afwall", "muzzle",
 ];
 
 fn root_managers(page: &mut Page) {

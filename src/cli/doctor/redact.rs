@@ -19,7 +19,7 @@ const FREE_TEXT: [&str; 7] = [
     "--ulog-prefix ",
 ];
 /// Ends of file names that otherwise look like domain names of two labels.
-const FILE_SUFFIXES: [&str; 6] = ["toml", "log", "lock", "gz", "conf", "list"];
+const FILE_SUFFIXES: [&str; 7] = ["toml", "log", "lock", "gz", "conf", "list", "sock"];
 /// Digits from which on a number may be an IMEI (14 without its check digit), IMSI or ICCID.
 const LONG_NUMBER: usize = 14;
 /// Hexadecimal digits from which on a word may be an Android ID (16).
@@ -75,21 +75,22 @@ impl<'a> Redactor<'a> {
     }
 
     /// A name that was looked up: as it is where everybody may know it.
-    pub fn name(&mut self, name: &str) -> String {
+    fn name(&mut self, name: &str) -> String {
         let lower = name.to_lowercase();
         if (self.is_public_name)(&lower) {
-            return lower;
+            return name.to_owned();
         }
         self.placeholder("NAME", lower)
     }
 
-    /// An address: as it is where many phones have or use the same.
-    pub fn address(&mut self, address: IpAddr) -> String {
+    /// What takes the place of an address that stands as `written`: itself, where many phones
+    /// have or use the same.
+    fn address(&mut self, address: impl Into<IpAddr>, written: &str) -> String {
         // `::ffff:192.0.2.1` is an IPv4 address.
-        let address = address.to_canonical();
+        let address = address.into().to_canonical();
         match identifies(address) {
             Some(kind) => self.placeholder(kind, address.to_string()),
-            None => address.to_string(),
+            None => written.to_owned(),
         }
     }
 
@@ -103,16 +104,17 @@ impl<'a> Redactor<'a> {
     }
 
     fn line(&mut self, line: &str) -> String {
-        let is_rule = line.starts_with("-A ") || line.starts_with('[');
+        let line = &self.without_secrets(line)[..];
+        let is_rule = line.starts_with("-A ") || line.starts_with(['[', ':']);
         // What Muzzle itself compares packets with is no secret.
         let is_own = is_rule && line.contains("-A muzzle_");
         let mut out = String::with_capacity(line.len());
         let (mut at, mut before) = (0, ' ');
         while let Some(first) = line[at..].chars().next() {
             let rest = &line[at..];
-            let found = self
-                .secret(rest)
-                .or_else(|| is_rule.then(|| self.argument(rest, before, is_own))?)
+            let argument = is_rule.then(|| self.argument(rest, before, is_own));
+            let found = argument
+                .flatten()
                 .or_else(|| self.word(rest, before))
                 .or_else(|| self.digits(rest, before))
                 .or_else(|| self.colons(rest, before))
@@ -135,14 +137,20 @@ impl<'a> Redactor<'a> {
         out
     }
 
-    fn secret(&mut self, rest: &str) -> Found {
-        let matches = |secret: &String| {
-            let part = rest.get(..secret.len());
-            part.is_some_and(|part| part.eq_ignore_ascii_case(secret))
-        };
-        let (secret, kind) = self.secrets.iter().find(|(secret, _)| matches(secret))?;
-        let (secret, kind) = (secret.clone(), *kind);
-        Some((secret.len(), self.placeholder(kind, secret)))
+    /// `line` without the values known beforehand.
+    fn without_secrets(&mut self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (secret, kind) in self.secrets.clone() {
+            let placeholder = self.placeholder(kind, secret.clone());
+            let mut from = 0;
+            // Lower-casing ASCII moves no byte.
+            while let Some(at) = line.to_ascii_lowercase()[from..].find(&secret) {
+                let at = from + at;
+                line.replace_range(at..at + secret.len(), &placeholder);
+                from = at + placeholder.len();
+            }
+        }
+        line
     }
 
     /// Counters, free text and what packets are compared with, in a rule as iptables-save prints
@@ -150,9 +158,8 @@ impl<'a> Redactor<'a> {
     fn argument(&mut self, rest: &str, before: char, is_own: bool) -> Found {
         if let Some(counters) = rest.strip_prefix('[').and_then(|it| it.split_once(']')) {
             let (packets, bytes) = counters.0.split_once(':').unwrap_or_default();
-            let is_number = |text: &str| {
-                !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-            };
+            let is_number =
+                |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
             if is_number(packets) && is_number(bytes) {
                 let length = counters.0.len() + 2;
                 return Some((length, rest[..length].to_owned()));
@@ -204,7 +211,10 @@ impl<'a> Redactor<'a> {
     /// Account names and domain names.
     fn word(&mut self, rest: &str, before: char) -> Found {
         let belongs = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@' | '+');
-        if before.is_alphanumeric() || before == '_' || !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+        if before.is_alphanumeric()
+            || before == '_'
+            || !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+        {
             return None;
         }
         let end = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
@@ -227,12 +237,14 @@ impl<'a> Redactor<'a> {
         }
         let (word, after) = rest.split_at(length);
         let decimal = word.bytes().take_while(u8::is_ascii_digit).count();
-        let has_port = after.strip_prefix(':').is_some_and(|it| hex_digits(it) == 4);
+        let has_port = after
+            .strip_prefix(':')
+            .is_some_and(|it| hex_digits(it) == 4);
         let text = match length {
-            32 => self.address(from_words(word, has_port)?.into()),
+            32 => self.address(from_words(word, has_port)?, word),
             8 if has_port => {
                 let address = u32::from_str_radix(word, 16).ok()?;
-                self.address(Ipv4Addr::from(address.to_ne_bytes()).into())
+                self.address(Ipv4Addr::from(address.to_ne_bytes()), word)
             }
             // A number behind 0x or in a name, and a mask of /proc/net/route.
             8 if before.is_alphanumeric() || before == '_' => return None,
@@ -261,10 +273,12 @@ impl<'a> Redactor<'a> {
         let end = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
         // The longest text of an address has 45 bytes.
         let lengths = (2..=end.min(45)).rev();
-        for length in lengths.filter(|&it| rest[..it].bytes().filter(|b| *b == b':').count() > 1) {
+        for length in
+            lengths.filter(|&it| rest[..it].bytes().filter(|b| *b == b':').count() > 1)
+        {
             let is_cut = rest[length..].starts_with(|c: char| c.is_ascii_hexdigit());
             if let (false, Ok(address)) = (is_cut, rest[..length].parse::<Ipv6Addr>()) {
-                return Some((length, self.address(address.into())));
+                return Some((length, self.address(address, &rest[..length])));
             }
         }
         None
@@ -282,7 +296,7 @@ impl<'a> Redactor<'a> {
         let run = run.split("..").next().unwrap_or(run).trim_end_matches('.');
         let groups = run.split('.').count();
         let text = match (groups, run.parse::<Ipv4Addr>()) {
-            (4, Ok(address)) => self.address(address.into()),
+            (4, Ok(address)) => self.address(address, run),
             (..4, _) => run.to_owned(),
             _ => self.placeholder("number", run.to_owned()),
         };
@@ -352,11 +366,11 @@ fn from_words(word: &str, has_port: bool) -> Option<Ipv6Addr> {
 /// Whether `token` is a domain name (or the name of a package, which looks the same), not a file's
 /// or a version.
 fn is_name(token: &str) -> bool {
-    let labels: Vec<_> = token.split('.').collect();
-    let [.., last] = labels[..] else { return false };
-    let is_top = last.chars().count() > 1 && last.starts_with(char::is_alphabetic);
-    let is_file = labels.len() == 2 && FILE_SUFFIXES.contains(&last);
-    labels.len() > 1 && is_top && !is_file && labels.iter().all(|label| !label.is_empty())
+    let mut labels = token.split('.').skip(1);
+    let is_file = token
+        .split_once('.')
+        .is_some_and(|(_, suffix)| FILE_SUFFIXES.contains(&suffix));
+    !is_file && labels.any(|it| it.chars().count() > 1 && it.starts_with(char::is_alphabetic))
 }
 
 fn hex_digits(text: &str) -> usize {

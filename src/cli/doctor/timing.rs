@@ -32,7 +32,9 @@ pub(super) fn firewall(context: &Context, page: &mut Page) {
     }
     let path = lock_path();
     match free_looks(&path) {
-        Ok(free) => page.say(format!("the lock was free at {free} of {LOOKS} looks in 1 s\n")),
+        Ok(free) => page.say(format!(
+            "the lock was free at {free} of {LOOKS} looks in 1 s\n"
+        )),
         Err(error) => page.missing(&format!("the lock {path}"), reason(&error)),
     }
 }
