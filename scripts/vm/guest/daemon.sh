@@ -25,10 +25,9 @@ is "only its owner may read it" "$(stat -c %a $bundle)" 600
 is "it is whole" "$(tail -n 1 $bundle)" "End of the bundle."
 holds "it names the Android version" has '^ro.build.version.sdk  *33$'
 holds "it has the chains" has '-A INPUT -j wakeupctrl_mangle_INPUT'
-for where in "IPv4: to 127.0.0.1:.*/proc/net/udp" "IPv6: to ::1:.*/proc/net/udp6"; do
-    where="$(echo "$where" | sed 's/::1:/\[::1\]:/')"
-    holds "a socket given away: opener and owner" has "^$where 9999"
-    holds "the same by socket diagnosis" has "^${where%/proc*}.*inet_diag 9999"
+for address in "IPv4: to 127.0.0.1" "IPv6: to .::1."; do
+    holds "a socket given away: its owner by socket diagnosis" has "^$address:.*inet_diag 9999"
+    holds "the same by /proc/net" has "^$address:.*/proc/net/udp6* 9999"
 done
 holds "it has the time in the queue" has 'through the queue: median'
 holds "what cannot be done says why" has 'not done: private_dns_mode: not found'
