@@ -42,11 +42,20 @@ pub fn unix_millis() -> u64 {
     millis(ClockId::CLOCK_REALTIME)
 }
 
+/// Microseconds on the clock of [`Moment::awake`]: for what takes less than a millisecond.
+#[must_use]
+pub fn awake_micros() -> u64 {
+    nanos(ClockId::CLOCK_MONOTONIC) / 1000
+}
+
 fn millis(clock: ClockId) -> u64 {
+    nanos(clock) / 1_000_000
+}
+
+fn nanos(clock: ClockId) -> u64 {
     // All of them exist on every kernel since 2.6.39 and are never negative.
     clock_gettime(clock).map_or(0, |time| {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-        let nanos = u64::try_from(time.tv_nsec()).unwrap_or(0);
-        seconds * 1000 + nanos / 1_000_000
+        seconds * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
     })
 }

@@ -24,5 +24,6 @@ pub mod decide;
 pub mod firewall;
 pub mod inspect;
 pub mod parse;
+mod program;
 pub mod queue;
 pub mod record;

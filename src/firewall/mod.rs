@@ -8,6 +8,7 @@
 //! when nobody listens (`--queue-bypass`); nothing forged leaves by a real interface.
 
 pub mod apply;
+pub mod diversion;
 mod expression;
 pub mod iptables;
 pub mod plan;
@@ -15,6 +16,7 @@ pub mod probe;
 pub mod saved;
 
 pub use apply::{Applied, Error, Warning};
+pub use diversion::Diversion;
 pub use iptables::{CommandError, Iptables, NotFound};
 pub use plan::{DEFAULT_MARK, Family, Plan, Table, WantedChain};
 pub use probe::{Capability, Feature};

@@ -3,7 +3,7 @@
 //! resets the other end where the connection stands.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -12,15 +12,11 @@ use nix::sys::socket::{
 };
 
 use super::message::{self, Message};
+use crate::apps::inet_diag::request;
 use crate::decide::{FlowKey, Protocol};
 
 const SOCK_DESTROY: u16 = 21;
 const NLM_F_REQUEST_ACK: u16 = 0x1 | 0x4;
-const IPPROTO_TCP: u8 = 6;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
-const REQUEST_BYTES: usize = 16 + 56;
 
 /// A socket to the kernel's socket diagnosis.
 #[derive(Debug)]
@@ -78,7 +74,7 @@ impl SocketDestroyer {
     /// # Errors
     /// See [`DestroyError`].
     pub fn destroy(&self, flow: &FlowKey, interface: u32) -> Result<(), DestroyError> {
-        let request = request(flow, interface);
+        let request = request(SOCK_DESTROY, NLM_F_REQUEST_ACK, flow, interface);
         let kernel = NetlinkAddr::new(0, 0);
         let fd = self.fd.as_raw_fd();
         socket::sendto(fd, &request, &kernel, MsgFlags::empty())
@@ -96,37 +92,5 @@ impl SocketDestroyer {
             }
             _ => Err(DestroyError::Unsupported(Errno::EPROTO)),
         }
-    }
-}
-
-/// `nlmsghdr`, then `inet_diag_req_v2` with its `inet_diag_sockid`; TCP ends are not swapped.
-fn request(flow: &FlowKey, interface: u32) -> [u8; REQUEST_BYTES] {
-    let mut bytes = [0; REQUEST_BYTES];
-    bytes[..4].copy_from_slice(&72_u32.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&SOCK_DESTROY.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&NLM_F_REQUEST_ACK.to_ne_bytes());
-    bytes[16] = if flow.local.is_ipv4() {
-        AF_INET
-    } else {
-        AF_INET6
-    };
-    bytes[17] = IPPROTO_TCP;
-    // Any state.
-    bytes[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
-    bytes[24..26].copy_from_slice(&flow.local.port().to_be_bytes());
-    bytes[26..28].copy_from_slice(&flow.remote.port().to_be_bytes());
-    put_address(&mut bytes[28..44], flow.local.ip());
-    put_address(&mut bytes[44..60], flow.remote.ip());
-    // A socket bound to an interface is found only under that interface.
-    bytes[60..64].copy_from_slice(&interface.to_ne_bytes());
-    // INET_DIAG_NOCOOKIE, twice.
-    bytes[64..].fill(0xff);
-    bytes
-}
-
-fn put_address(field: &mut [u8], address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => field[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => field.copy_from_slice(&address.octets()),
     }
 }

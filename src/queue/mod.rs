@@ -29,10 +29,13 @@ pub struct Occupancy {
     pub sequence: u32,
 }
 
+/// Where the kernel lists the queues that somebody has bound.
+pub const OCCUPANCY_TABLE: &str = "/proc/net/netfilter/nfnetlink_queue";
+
 /// Who holds queue `number` in this network namespace; `None` where nobody does.
 #[must_use]
 pub fn occupancy(number: u16) -> Option<Occupancy> {
-    let table = std::fs::read_to_string("/proc/net/netfilter/nfnetlink_queue").ok()?;
+    let table = std::fs::read_to_string(OCCUPANCY_TABLE).ok()?;
     parse_occupancy(&table, number)
 }
 

@@ -7,6 +7,7 @@
 mod lab;
 
 mod apps;
+mod bundle;
 mod clients;
 mod connections;
 mod control;

@@ -10,6 +10,7 @@ mod forged;
 mod hellos;
 mod inspector;
 mod packets;
+mod redaction;
 mod streams;
 
 use proptest::prelude::*;

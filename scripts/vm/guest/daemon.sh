@@ -17,6 +17,28 @@ connects http $blocked answered "passes"
 heading "what this kernel has"
 ask doctor || fail "muzzle doctor" "status $?"
 
+heading "a report on it"
+bundle=/data/local/tmp/bundle.txt
+has() { grep -q -e "$1" "$bundle"; }
+ask doctor --bundle $bundle || fail "muzzle doctor --bundle" "status $?"
+is "only its owner may read it" "$(stat -c %a $bundle)" 600
+is "it is whole" "$(tail -n 1 $bundle)" "End of the bundle."
+holds "it names the Android version" has '^ro.build.version.sdk  *33$'
+holds "it has the chains" has '-A INPUT -j wakeupctrl_mangle_INPUT'
+for address in "IPv4: to 127.0.0.1" "IPv6: to .::1."; do
+    holds "a socket given away: its owner by socket diagnosis" has "^$address:.*inet_diag 9999"
+    holds "the same by /proc/net" has "^$address:.*/proc/net/udp6* 9999"
+done
+holds "it has the time in the queue" has 'through the queue: median'
+holds "what cannot be done says why" has 'not done: private_dns_mode: not found'
+holds "the checks changed nothing" has '^as before: '
+holds "iptables-save and ip6tables-save are as before it" no_rules_left
+is "no address of the phone is in it" "$(grep -e 2001:db8 -e 203.0.113 $bundle)" ""
+if ask doctor --bundle $bundle 2>/dev/null; then
+    fail "a bundle that is there is kept" "it was written again"
+fi
+rm -f $bundle
+
 heading "the daemon at work"
 # Not through a function, which would put a shell between.
 "$muzzle" --config /data/local/tmp/muzzle.toml daemon --service >/tmp/daemon.log 2>&1 &

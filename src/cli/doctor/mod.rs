@@ -1,8 +1,20 @@
-//! `muzzle doctor`
+//! `muzzle doctor`: what this kernel can do; with `--bundle`, a redacted report on the whole phone.
+
+mod attribution;
+mod bundle;
+mod command;
+mod netfilter;
+mod network;
+mod own;
+mod page;
+mod phone;
+pub mod redact;
+mod timing;
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use crate::config::Config;
 use crate::firewall::{Capability, Family, Iptables};
@@ -16,8 +28,16 @@ use crate::queue::SocketDestroyer;
 )]
 pub struct Args {
     /// Print one JSON object.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bundle")]
     json: bool,
+    /// Write a report on this phone into a new file, for a bug report: firewall, kernel, network,
+    /// whose packets are whose. What could identify you is left out or replaced; read it before
+    /// you send it. Takes some ten seconds
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Have the names of the installed apps in the bundle
+    #[arg(long, requires = "bundle")]
+    with_apps: bool,
 }
 
 #[derive(serde::Serialize)]
@@ -27,24 +47,38 @@ struct Findings {
     socket_destroy: Result<(), String>,
 }
 
+/// What the sections of a bundle have in common.
+struct Context {
+    config: Config,
+    /// The programs, or why there are none.
+    iptables: Result<Iptables, String>,
+    /// The owner allows names of apps.
+    with_apps: bool,
+    saved: OnceLock<netfilter::Saved>,
+}
+
+impl Context {
+    /// The rules before the active checks.
+    fn saved(&self) -> &netfilter::Saved {
+        self.saved.get_or_init(|| netfilter::save(&self.iptables))
+    }
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
-/// The tables cannot be worked on at all.
+/// The tables cannot be worked on at all, or the bundle cannot be written.
 pub fn run(
     args: &Args,
     config: Option<&Path>,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.bundle {
+        bundle::create(path, args.with_apps, config, out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (config, _) = Config::find(config)?;
-    let iptables = Iptables::find(config.firewall.iptables.as_deref())?;
-    let socket_destroy = SocketDestroyer::open()
-        .map_err(|error| error.to_string())
-        .and_then(|destroyer| destroyer.probe().map_err(|error| error.to_string()));
-    let findings = Findings {
-        capabilities: iptables.probe()?,
-        socket_destroy,
-    };
+    let findings = examine(&Iptables::find(config.firewall.iptables.as_deref())?)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
     } else {
@@ -59,6 +93,21 @@ pub fn run(
     } else {
         0
     }))
+}
+
+fn examine(iptables: &Iptables) -> anyhow::Result<Findings> {
+    let socket_destroy = SocketDestroyer::open()
+        .map_err(|error| error.to_string())
+        .and_then(|destroyer| destroyer.probe().map_err(|error| error.to_string()));
+    Ok(Findings {
+        capabilities: iptables.probe()?,
+        socket_destroy,
+    })
+}
+
+/// An error and all its causes in one line.
+fn with_causes(error: impl std::error::Error + Send + Sync + 'static) -> String {
+    format!("{:#}", anyhow::Error::new(error))
 }
 
 fn print(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
