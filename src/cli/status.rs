@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use super::live::SocketArgs;
 use crate::control::protocol::{Body, Call, Status};
+use crate::daemon::private_dns;
+use crate::decide::PrivateDns;
 
 /// Arguments of `muzzle status`.
 #[derive(Debug, clap::Args)]
@@ -28,16 +30,31 @@ pub fn run(
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
     if let Body::Status(status) = args.socket.ask(config, Call::Status)? {
+        let told = Told {
+            status: &status,
+            // Elsewhere than on Android there is no such setting.
+            private_dns: private_dns::ask().ok(),
+        };
         if args.json {
-            writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
+            writeln!(out, "{}", serde_json::to_string_pretty(&told)?)?;
         } else {
-            print(&status, out)?;
+            print(&told, out)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
+/// How the daemon is, and what it cannot see.
+#[derive(serde::Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_dns: Option<PrivateDns>,
+}
+
+fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
+    let status = told.status;
     let state = match status.mode.as_str() {
         "observe" => "observing: nothing is blocked",
         _ => "protecting",
@@ -81,6 +98,9 @@ fn print(status: &Status, out: &mut dyn Write) -> std::io::Result<()> {
             counters.passed,
             counters.dropped + counters.answered + counters.severed,
         )?;
+    }
+    if let Some(setting) = told.private_dns {
+        writeln!(out, "private DNS {setting}")?;
     }
     for warning in &status.warnings {
         writeln!(out, "warning     {warning}")?;

@@ -11,6 +11,7 @@ mod filter;
 mod link;
 mod logging;
 mod module;
+pub(crate) mod private_dns;
 mod process;
 mod queues;
 mod restarts;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::apps::Packages;
 use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::decide::Mode;
+use crate::decide::{EncryptedDns, Mode, PrivateDns};
 use crate::inspect::Ruleset;
 
 /// Everything that was read, as one.
@@ -20,20 +20,29 @@ pub(super) struct Loaded {
     pub(super) packages: Arc<Packages>,
     /// Entries of the catalogue.
     pub(super) endpoints: usize,
+    /// Android's setting "Private DNS" makes a difference.
+    pub(super) asks_android: bool,
     /// What is odd but no reason not to run.
     pub(super) warnings: Vec<String>,
 }
 
 impl Loaded {
     /// Reads config, catalogue and packages. Where there is a reason to `observe`, that is the
-    /// mode, whatever the config says. `before` are the packages known before: they stay where the
-    /// list cannot be read any more.
+    /// mode, whatever the config says. `private_dns` is Android's setting as far as it is known.
+    /// `before` are the packages known before: they stay where the list cannot be read any more.
     pub(super) fn read(
         named: Option<&Path>,
         observe: Option<&str>,
+        private_dns: PrivateDns,
         before: Option<&Arc<Packages>>,
     ) -> anyhow::Result<Self> {
         let (mut config, path) = Config::find(named)?;
+        let encrypted_dns = &mut config.encrypted_dns;
+        let asks_android = encrypted_dns.policy == EncryptedDns::FallBack
+            && encrypted_dns.private_dns == PrivateDns::Unknown;
+        if asks_android {
+            encrypted_dns.private_dns = private_dns;
+        }
         let catalogue = Arc::new(Catalogue::choose(config.catalogue_directory.as_deref())?);
         let mut warnings = Vec::new();
         if let Some(reason) = observe {
@@ -49,6 +58,7 @@ impl Loaded {
             ruleset,
             packages,
             endpoints,
+            asks_android,
             warnings,
         })
     }

@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 
 use super::filter::Filter;
 use super::link::Link;
+use super::private_dns::Setting;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
 use super::unseen::Unseen;
@@ -21,6 +22,7 @@ use crate::apps::Packages;
 use crate::clock::{self, Moment};
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
+use crate::decide::PrivateDns;
 use crate::inspect::Ruleset;
 use crate::record::{self, Log};
 
@@ -35,7 +37,8 @@ pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
         process::set_oom_score(process::WORKER_OOM_SCORE);
     }
     let link = Link::from_stdin().context("there is no line to a supervisor")?;
-    let loaded = Loaded::read(options.config.as_deref(), options.observe.as_deref(), None)?;
+    let (config, observe) = (options.config.as_deref(), options.observe.as_deref());
+    let loaded = Loaded::read(config, observe, PrivateDns::Unknown, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -69,6 +72,7 @@ struct Worker {
     filter: Filter,
     queues: Queues,
     unseen: Unseen,
+    private_dns: Setting,
     restarts: u32,
     since_unix_millis: u64,
     first_verdict: Arc<OnceLock<Moment>>,
@@ -134,6 +138,7 @@ impl Start {
             filter,
             queues,
             unseen: Unseen::default(),
+            private_dns: Setting::default(),
             restarts,
             since_unix_millis: clock::unix_millis(),
             first_verdict,
@@ -185,6 +190,7 @@ impl Worker {
         }
         let [dns, connections] = self.queues.numbers();
         log::info!("ready: DNS in queue {dns}, connections in queue {connections}");
+        self.ask_for_private_dns();
         let end = loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break Ok(()),
@@ -195,7 +201,17 @@ impl Worker {
                 },
                 Some(order) = incoming.recv() => self.carry_out(order),
                 failure = self.queues.failure() => break Err(failure),
-                () = tables.due() => self.mend_tables(),
+                () = tables.due() => {
+                    self.mend_tables();
+                    // The network has changed, perhaps by the same hand as the setting.
+                    self.ask_for_private_dns();
+                }
+                setting = self.private_dns.changed() => {
+                    log::info!("Private DNS is now {}", rules::word(setting));
+                    if let Err(message) = self.reload() {
+                        log::error!("{message}");
+                    }
+                }
                 // It never says anything: this is its end.
                 _ = supervisor.readable() => {
                     log::error!("the supervisor is gone");
@@ -228,11 +244,19 @@ impl Worker {
         }
     }
 
+    /// The answer comes by itself.
+    fn ask_for_private_dns(&mut self) {
+        if self.loaded.asks_android {
+            self.private_dns.ask();
+        }
+    }
+
     /// Reads everything again and swaps it whole; on any problem all stays as it was.
     fn reload(&mut self) -> Result<String, String> {
         let kept = "the rules in force stay as they are";
         let (path, observe) = (self.config_path.as_deref(), self.observe.as_deref());
-        let loaded = Loaded::read(path, observe, Some(&self.loaded.packages))
+        let setting = self.private_dns.known();
+        let loaded = Loaded::read(path, observe, setting, Some(&self.loaded.packages))
             .map_err(|error| format!("{error:#}\n{kept}"))?;
         let restart = self.loaded.needs_restart_for(&loaded);
         if !restart.is_empty() {
@@ -256,6 +280,7 @@ impl Worker {
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
         self.loaded = loaded;
+        self.ask_for_private_dns();
         Ok(format!("reloaded: {}", self.loaded.summary()))
     }
 

@@ -1,6 +1,8 @@
 //! DNS that is encrypted, so that its questions are not seen (DNS over TLS, RFC 7858; DNS over
 //! HTTPS, RFC 8484).
 
+use std::fmt;
+
 use super::{Evidence, Facts, Protocol, Uid};
 use crate::catalogue::Category;
 
@@ -48,6 +50,24 @@ impl PrivateDns {
             "opportunistic" => Self::Opportunistic,
             "hostname" => Self::Strict,
             _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for PrivateDns {
+    /// The setting, and what Muzzle sees with it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unseen = "the system's DNS questions";
+        let seen = "names in TLS, QUIC and HTTP, and addresses, are judged all the same";
+        match self {
+            Self::Off => write!(out, "off: {unseen} are seen"),
+            Self::Opportunistic => write!(
+                out,
+                "automatic: {unseen} are not seen where the network's resolver takes them \
+                 encrypted; {seen}"
+            ),
+            Self::Strict => write!(out, "a server of your own: {unseen} are not seen; {seen}"),
+            Self::Unknown => write!(out, "unknown: perhaps {unseen} are not seen; {seen}"),
         }
     }
 }

@@ -47,6 +47,9 @@ impl Daemon {
             .args(["daemon", "--config"])
             .arg(&file)
             .args(arguments);
+        // Where a test puts programs that a phone has and this machine has not.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}/bin:{path}", folder.display()));
         command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().expect("the daemon can be started");
         let mut daemon = Self {

@@ -13,6 +13,7 @@ mod connections;
 mod control;
 mod dns;
 mod dns_stream;
+mod encrypted_dns;
 mod firewall;
 mod firewall_trouble;
 mod garbage;

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 use crate::config::Config;
+use crate::daemon::private_dns;
+use crate::decide::PrivateDns;
 use crate::firewall::{Capability, Family, Iptables};
 use crate::queue::SocketDestroyer;
 
@@ -45,6 +47,8 @@ struct Findings {
     capabilities: Vec<Capability>,
     /// Whether the kernel can end an app's connection (`SOCK_DESTROY`); else why not.
     socket_destroy: Result<(), String>,
+    /// Android's setting, which says what is not seen; else why it is not known.
+    private_dns: Result<PrivateDns, String>,
 }
 
 /// What the sections of a bundle have in common.
@@ -102,6 +106,7 @@ fn examine(iptables: &Iptables) -> anyhow::Result<Findings> {
     Ok(Findings {
         capabilities: iptables.probe()?,
         socket_destroy,
+        private_dns: private_dns::ask(),
     })
 }
 
@@ -131,11 +136,19 @@ fn print(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     match &findings.socket_destroy {
-        Ok(()) => writeln!(out, "ok       ending connections of apps (SOCK_DESTROY)"),
+        Ok(()) => writeln!(out, "ok       ending connections of apps (SOCK_DESTROY)")?,
         Err(error) => writeln!(
             out,
             "missing  ending connections of apps (SOCK_DESTROY): apps get a forged reset \
              instead\n         ({error})"
+        )?,
+    }
+    match &findings.private_dns {
+        Ok(setting) => writeln!(out, "note     private DNS {setting}"),
+        Err(error) => writeln!(
+            out,
+            "note     private DNS {}\n         ({error})",
+            PrivateDns::Unknown
         ),
     }
 }

@@ -1,0 +1,121 @@
+//! Encrypted DNS: shown, and that of the system refused where it then asks in the open.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use muzzle::decide::Outcome;
+use muzzle::firewall::Family;
+
+use crate::clients::AT_ONCE;
+use crate::lab::{APP_UID, Lab, addresses, wait_for};
+use crate::running::{records, reload, start};
+
+const FALL_BACK: &str = "[encrypted_dns]\npolicy = \"fall-back\"\n";
+
+/// A resolver that takes DNS over TLS, as far as its connections go.
+struct Resolver {
+    address: SocketAddr,
+    _listener: TcpListener,
+}
+
+impl Resolver {
+    fn start(lab: &Lab, family: Family) -> Self {
+        let address = SocketAddr::new(addresses(family).web, 853);
+        let listener = lab.internet.within(|| TcpListener::bind(address));
+        Self {
+            address,
+            _listener: listener.expect("nobody else listens there"),
+        }
+    }
+
+    /// Whether root, as the system's resolver is, can connect to it.
+    fn takes_root(&self, lab: &Lab) -> bool {
+        let connect = || TcpStream::connect_timeout(&self.address, AT_ONCE);
+        match lab.phone.within(connect) {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => false,
+            Err(error) => panic!("neither taken nor refused: {error}"),
+        }
+    }
+
+    /// Whether an app can.
+    fn takes_app(&self, lab: &Lab) -> bool {
+        // What curl says of a connection that could not be made.
+        const CANNOT_CONNECT: Option<i32> = Some(7);
+        let line = format!("curl --silent --max-time 1 telnet://{}", self.address);
+        lab.phone_as(APP_UID, &line).code != CANNOT_CONNECT
+    }
+}
+
+/// A phone whose `settings` answers so.
+fn have_settings_say(lab: &Lab, mode: &str) {
+    let folder = lab.folder().join("bin");
+    std::fs::create_dir_all(&folder).expect("the lab's folder");
+    let program = folder.join("settings");
+    let text =
+        format!("#!/bin/sh\n[ \"$3\" = private_dns_mode ] && echo {mode} || echo null\n");
+    std::fs::write(&program, text).expect("the lab's folder");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&program, executable).expect("its own file");
+}
+
+#[test]
+fn dns_over_tls_is_shown() {
+    let lab = Lab::bare();
+    let daemon = start(&lab, "");
+    for family in Family::BOTH {
+        let resolver = Resolver::start(&lab, family);
+        assert!(resolver.takes_root(&lab), "{family}");
+        let shown = || {
+            let of_it = |it: &&muzzle::record::Record| it.remote == resolver.address;
+            let records = records(&lab, &daemon);
+            records.iter().find(of_it).cloned()
+        };
+        wait_for("a record", Duration::from_secs(3), || shown().is_some());
+        let record = shown().expect("waited for");
+        assert_eq!(record.outcome, Outcome::Logged, "{family}");
+        assert_eq!(
+            record.reason,
+            "DNS over TLS: the questions in it are not seen"
+        );
+    }
+}
+
+#[test]
+fn that_of_the_system_falls_back_where_private_dns_is_automatic() {
+    let lab = Lab::bare();
+    for (setting, falls_back) in [("opportunistic", true), ("strict", false), ("off", false)] {
+        let text = format!("{FALL_BACK}private_dns = \"{setting}\"");
+        let daemon = start(&lab, &text);
+        for family in Family::BOTH {
+            let resolver = Resolver::start(&lab, family);
+            let case = format!("{family} {setting}");
+            assert_eq!(resolver.takes_root(&lab), !falls_back, "{case}");
+            assert!(resolver.takes_app(&lab), "{case}");
+        }
+        assert!(daemon.stop().success());
+    }
+}
+
+/// What it says may change while the daemon runs.
+#[test]
+fn android_is_asked_how_private_dns_is_set() {
+    let lab = Lab::bare();
+    have_settings_say(&lab, "hostname");
+    let daemon = start(&lab, FALL_BACK);
+    let resolver = Resolver::start(&lab, Family::V4);
+    assert!(resolver.takes_root(&lab));
+    have_settings_say(&lab, "opportunistic");
+    reload(&lab, &daemon, FALL_BACK).ok();
+    wait_for("the setting to be heeded", Duration::from_secs(5), || {
+        !resolver.takes_root(&lab)
+    });
+    // A change of interfaces comes with a change of the setting often enough.
+    have_settings_say(&lab, "off");
+    lab.phone.ip("link add other type veth peer name another");
+    wait_for("the setting to be heeded", Duration::from_secs(8), || {
+        resolver.takes_root(&lab)
+    });
+}
