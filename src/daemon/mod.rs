@@ -17,6 +17,7 @@ mod restarts;
 mod rules;
 mod stall;
 mod supervisor;
+mod sweep;
 mod unseen;
 mod watch;
 mod worker;
@@ -26,6 +27,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::exit_code;
+
+/// Exit status of a worker that stopped in good order but for its chains, which are the
+/// supervisor's to remove.
+const EXIT_CHAINS_LEFT: u8 = 75;
 
 /// How the daemon is to run.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +64,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 pub fn work(options: &Options, restarts: u32) -> ExitCode {
     logging::start(options.log_file.as_deref());
     match worker::run(options, restarts) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(worker::End::Clean) => ExitCode::SUCCESS,
+        Ok(worker::End::ChainsLeft) => ExitCode::from(EXIT_CHAINS_LEFT),
         Err(error) => {
             log::error!("{error:#}");
             ExitCode::from(exit_code(&error))

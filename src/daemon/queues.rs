@@ -164,7 +164,8 @@ impl Queues {
         }
     }
 
-    /// Lets what is queued be decided, then ends the threads. The jumps are gone by now.
+    /// Lets what is queued be decided, then ends the threads. The jumps are gone by now, or let
+    /// everything pass from here on.
     pub(super) async fn stop(self) {
         let waited = DRAIN.as_millis() / 10;
         for _ in 0..waited {
@@ -178,7 +179,7 @@ impl Queues {
         }
         for it in self.threads {
             it.stop.store(true, Ordering::Relaxed);
-            if let Err(errno) = it.handle.nudge() {
+            if let Err(errno) = it.handle.hold_no_more().and_then(|()| it.handle.nudge()) {
                 log::warn!("cannot wake the thread of queue {}: {errno}", it.number);
             }
             match it.thread.map(thread::JoinHandle::join) {

@@ -19,11 +19,8 @@ pub(super) enum Look {
     Idle,
     /// Packets come and go.
     Busy,
-    /// The oldest packet has waited since the last look; up to and with this number they wait.
-    Stalled {
-        /// Number of the newest packet.
-        newest: u32,
-    },
+    /// The oldest packet has waited since the last look.
+    Stalled,
 }
 
 impl StallWatch {
@@ -36,7 +33,7 @@ impl StallWatch {
         let newest = queue.sequence;
         let oldest = newest.wrapping_sub(queue.waiting).wrapping_add(1);
         if self.oldest_waiting.replace(oldest) == Some(oldest) {
-            Look::Stalled { newest }
+            Look::Stalled
         } else {
             Look::Busy
         }
@@ -66,12 +63,12 @@ mod tests {
             // Both were decided on, two others came.
             (queue(2, 12), Look::Busy),
             // Nothing was decided on, one more came.
-            (queue(3, 13), Look::Stalled { newest: 13 }),
+            (queue(3, 13), Look::Stalled),
             (queue(0, 13), Look::Idle),
             (queue(1, 14), Look::Busy),
             (None, Look::Idle),
             (queue(1, 1), Look::Busy),
-            (queue(1, 1), Look::Stalled { newest: 1 }),
+            (queue(1, 1), Look::Stalled),
         ] {
             assert_eq!(watch.look(now), expected, "{now:?}");
         }
@@ -81,6 +78,6 @@ mod tests {
     fn numbers_that_wrap_around_are_followed() {
         let mut watch = StallWatch::default();
         assert_eq!(watch.look(queue(3, 1)), Look::Busy);
-        assert_eq!(watch.look(queue(5, 3)), Look::Stalled { newest: 3 });
+        assert_eq!(watch.look(queue(5, 3)), Look::Stalled);
     }
 }

@@ -1,7 +1,7 @@
 //! The process that decides: it owns the queues and the chains, serves the control socket, and
 //! ends when its supervisor does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
@@ -14,11 +14,13 @@ use super::filter::Filter;
 use super::link::Link;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
+use super::sweep::{self, Sweep, Swept};
 use super::unseen::Unseen;
 use super::watch::TableWatch;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
+use crate::control::lock::{InstanceLock, LockError};
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
 use crate::inspect::Ruleset;
@@ -27,8 +29,17 @@ use crate::record::{self, Log};
 /// Events between the queue threads and the recorder.
 const EVENT_CAPACITY: usize = 1024;
 
+/// How a worker ended that was not told to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing of it is left.
+    Clean,
+    /// The supervisor is to take the chains away: another program holds the lock.
+    ChainsLeft,
+}
+
 /// See [`super::work`].
-pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
+pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<End> {
     process::set_name("muzzle-worker");
     process::unblock_signals().context("cannot open the signal mask")?;
     if options.service {
@@ -92,7 +103,7 @@ impl Signals {
 }
 
 impl Start {
-    async fn and_serve(self) -> anyhow::Result<()> {
+    async fn and_serve(self) -> anyhow::Result<End> {
         let Self {
             config_path,
             observe,
@@ -118,7 +129,8 @@ impl Start {
         let socket = match in_force(&link, &queues, &mut filter, &loaded) {
             Ok(socket) => socket,
             Err(error) => {
-                filter.remove();
+                // What this leaves the supervisor takes away.
+                let _left = filter.remove();
                 queues.stop().await;
                 return Err(error);
             }
@@ -169,7 +181,7 @@ impl Worker {
         mut signals: Signals,
         socket: ControlSocket,
         link: Link,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<End> {
         let supervisor = link
             .into_stream()
             .context("cannot listen to the supervisor")?;
@@ -185,31 +197,43 @@ impl Worker {
         }
         let [dns, connections] = self.queues.numbers();
         log::info!("ready: DNS in queue {dns}, connections in queue {connections}");
-        let end = loop {
+        let mut is_orphan = false;
+        let failure = loop {
             tokio::select! {
-                _ = signals.terminate.recv() => break Ok(()),
-                _ = signals.interrupt.recv() => break Ok(()),
+                _ = signals.terminate.recv() => break None,
+                _ = signals.interrupt.recv() => break None,
                 _ = signals.hang_up.recv() => match self.reload() {
                     Ok(message) => log::info!("{message}"),
                     Err(message) => log::error!("{message}"),
                 },
                 Some(order) = incoming.recv() => self.carry_out(order),
-                failure = self.queues.failure() => break Err(failure),
-                () = tables.due() => self.mend_tables(),
+                failure = self.queues.failure() => break Some(failure),
+                () = tables.due() => if !self.mend_tables() {
+                    tables.look_again();
+                },
                 // It never says anything: this is its end.
                 _ = supervisor.readable() => {
                     log::error!("the supervisor is gone");
-                    break Ok(());
+                    is_orphan = true;
+                    break None;
                 }
             }
         };
         log::info!("stopping");
-        self.filter.remove();
+        let left = self.filter.remove();
         self.queues.stop().await;
         server.abort();
         // The socket's file goes with the task.
         let _aborted = server.await;
-        end
+        match (failure, left) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(sweep)) if is_orphan => {
+                finish(sweep, &self.loaded.config.control_socket).await;
+                Ok(End::Clean)
+            }
+            (None, Some(_)) => Ok(End::ChainsLeft),
+            (None, None) => Ok(End::Clean),
+        }
     }
 
     fn carry_out(&mut self, order: Order) {
@@ -249,7 +273,7 @@ impl Worker {
         if applied {
             self.unseen.start_over(unseen, &self.queues);
         } else {
-            self.mend_tables();
+            let _later = self.mend_tables();
         }
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.log.tell_all(&self.loaded.packages);
@@ -259,18 +283,25 @@ impl Worker {
         Ok(format!("reloaded: {}", self.loaded.summary()))
     }
 
-    /// Looks whether somebody has taken our rules apart, and mends them.
-    fn mend_tables(&mut self) {
+    /// Looks whether somebody has taken our rules apart, and mends them. False where that is to
+    /// be tried again soon.
+    fn mend_tables(&mut self) -> bool {
         let unseen = self.unseen.count(&self.filter, &self.queues);
         match self.filter.mend() {
-            Ok(wrong) if wrong.is_empty() => {}
+            Ok(wrong) if wrong.is_empty() => true,
             Ok(wrong) => {
                 self.unseen.start_over(unseen, &self.queues);
                 for wrong in wrong {
                     log::warn!("{wrong}: somebody has changed the rules; they are mended");
                 }
+                true
             }
-            Err(error) => log::error!("the rules cannot be looked after: {error:#}"),
+            Err(error) => {
+                let over = !error.is_for_now();
+                let error = anyhow::Error::new(error);
+                log::error!("the rules cannot be looked after: {error:#}");
+                over
+            }
         }
     }
 
@@ -305,5 +336,18 @@ impl Worker {
             self.filter.warnings(),
         ]
         .concat()
+    }
+}
+
+/// Takes the chains away without a supervisor, as soon as the lock is free. A daemon that is started
+/// meanwhile has chains of the same names: whoever holds the instance lock owns them.
+async fn finish(mut sweep: Sweep, socket: &Path) {
+    loop {
+        tokio::time::sleep(sweep::PAUSE).await;
+        match InstanceLock::take(socket) {
+            Err(LockError::Held(_)) => return,
+            _locked if sweep.attempt() != Swept::NotYet => return,
+            _locked => {}
+        }
     }
 }

@@ -301,7 +301,8 @@ impl Iptables {
     }
 
     /// Removes every chain of ours and every jump to it, in both families, whatever release
-    /// made it. What is not there is not missed. Goes on after an error.
+    /// made it. What is not there is not missed. Goes on after an error, but not where another
+    /// program holds the lock.
     ///
     /// # Errors
     /// All that went wrong.
@@ -315,10 +316,15 @@ impl Iptables {
     }
 
     fn remove_from(&self, families: &[Family]) -> Vec<Error> {
-        let places = everywhere(families);
-        places
-            .flat_map(|(family, table)| self.remove_chains(family, table, |_| true))
-            .collect()
+        let mut errors = Vec::new();
+        for (family, table) in everywhere(families) {
+            errors.extend(self.remove_chains(family, table, |_| true));
+            // One lock is for all tables: for the others it would be waited for in vain.
+            if errors.iter().any(Error::is_for_now) {
+                break;
+            }
+        }
+        errors
     }
 
     /// Removes those of our chains in one table that `is_meant`: jumps first.
@@ -425,6 +431,21 @@ impl Iptables {
 }
 
 impl Error {
+    /// Whether the step may succeed later: another program held the lock of the tables, or
+    /// iptables was silent for so long that it was killed.
+    #[must_use]
+    pub fn is_for_now(&self) -> bool {
+        match self {
+            Self::NotApplied { source, .. } => source.is_for_now(),
+            Self::NotAsInstalled { .. } => false,
+            Self::List { source, .. }
+            | Self::Install { source, .. }
+            | Self::DeleteJump { source, .. }
+            | Self::DeleteChain { source, .. }
+            | Self::Save { source, .. } => source.is_for_now(),
+        }
+    }
+
     /// Whether the step may have changed the kernel's rules although it failed.
     fn may_have_installed(&self) -> bool {
         match self {
