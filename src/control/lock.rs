@@ -33,6 +33,26 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// Whether the disk was too full for the file or its folder.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Held(_) => false,
+            Self::Create { source, .. } => is_out_of_space(source),
+        }
+    }
+}
+
+/// Whether something could not be written because the disk is full.
+#[must_use]
+pub fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 fn needs_root(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => " (Muzzle needs root)",
@@ -79,10 +99,14 @@ impl InstanceLock {
             let current = fs::metadata(&path).map(|metadata| metadata.ino());
             if held.metadata().map(|metadata| metadata.ino()).ok() == current.ok() {
                 let pid = format!("{}\n", std::process::id());
-                held.set_len(0)
-                    .and_then(|()| (&*held).write_all(pid.as_bytes()))
-                    .map_err(|source| cannot_create(&path, source))?;
-                return Ok(Self { path, _held: held });
+                let written = held
+                    .set_len(0)
+                    .and_then(|()| (&*held).write_all(pid.as_bytes()));
+                return match written {
+                    // The lock holds without the note of who has it.
+                    Err(error) if !is_out_of_space(&error) => Err(cannot_create(&path, error)),
+                    _ => Ok(Self { path, _held: held }),
+                };
             }
         }
     }

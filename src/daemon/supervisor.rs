@@ -27,7 +27,7 @@ use super::{EXIT_CHAINS_LEFT, Options, process};
 use crate::cli::EXIT_USAGE;
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::control::lock::InstanceLock;
+use crate::control::lock::{InstanceLock, LockError};
 use crate::decide::Mode;
 use crate::firewall::{Iptables, NotFound};
 
@@ -193,11 +193,16 @@ impl<'a> Supervisor<'a> {
 
     fn start_worker(&mut self) -> anyhow::Result<()> {
         if let Err(error) = self.take_lock() {
+            let why = match &error {
+                LockError::Held(_) => "another daemon is running",
+                LockError::Create { .. } => "its lock cannot be made",
+            };
+            let error = anyhow::Error::new(error);
             if !self.options.service {
                 return Err(error);
             }
             log::error!("{error:#}");
-            self.stay_off("another daemon is running", ExitCode::FAILURE);
+            self.stay_off(why, ExitCode::FAILURE);
             return Ok(());
         }
         let restarts = self.restarts.total();
@@ -215,11 +220,18 @@ impl<'a> Supervisor<'a> {
 
     /// Takes the lock that makes this the only daemon, once. The worker will complain of a config
     /// that cannot be read.
-    fn take_lock(&mut self) -> anyhow::Result<()> {
+    fn take_lock(&mut self) -> Result<(), LockError> {
         if self.lock.is_none()
             && let Ok(socket) = Config::find_control_socket(self.options.config.as_deref())
         {
-            self.lock = Some(InstanceLock::take(&socket)?);
+            match InstanceLock::take(&socket) {
+                Ok(lock) => self.lock = Some(lock),
+                // To filter is more than to be alone; a second daemon finds the rules in force.
+                Err(error) if error.is_out_of_space() => {
+                    log::warn!("no lock: {:#}", anyhow::Error::new(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -413,10 +425,10 @@ impl<'a> Supervisor<'a> {
 fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
     let socket = Config::find_control_socket(config).ok()?;
     let folder = socket.parent()?;
-    let guard = InstanceLock::make_folder(folder)
-        .map_err(anyhow::Error::new)
-        .and_then(|()| Ok(BootGuard::start(folder)?));
-    guard
+    if let Err(error) = InstanceLock::make_folder(folder) {
+        log::warn!("{:#}", anyhow::Error::new(error));
+    }
+    BootGuard::start(folder)
         .inspect_err(|error| log::warn!("boots are not counted: {error:#}"))
         .ok()
 }

@@ -20,7 +20,7 @@ use super::watch::TableWatch;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
-use crate::control::lock::{InstanceLock, LockError};
+use crate::control::lock::{InstanceLock, LockError, is_out_of_space};
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
 use crate::inspect::Ruleset;
@@ -161,25 +161,35 @@ fn in_force(
     queues: &Queues,
     filter: &mut Filter,
     loaded: &Loaded,
-) -> anyhow::Result<ControlSocket> {
+) -> anyhow::Result<Option<ControlSocket>> {
     for queue in queues.handles() {
         link.send_queue(queue)
             .context("cannot reach the supervisor")?;
     }
     filter.apply(loaded, queues.numbers())?;
-    let path = &loaded.config.control_socket;
-    let socket = ControlSocket::bind(path)
-        .with_context(|| format!("cannot make the control socket {}", path.display()))?;
+    let socket = bind_control_socket(&loaded.config.control_socket)?;
     link.send_ready(loaded.config.mode)
         .context("cannot reach the supervisor")?;
     Ok(socket)
+}
+
+/// None where the disk is full: to filter is more than to be asked about it.
+fn bind_control_socket(path: &Path) -> anyhow::Result<Option<ControlSocket>> {
+    let failed = || format!("cannot make the control socket {}", path.display());
+    match ControlSocket::bind(path) {
+        Err(error) if is_out_of_space(&error) => {
+            log::warn!("{}: {error}; status and log cannot be asked for", failed());
+            Ok(None)
+        }
+        bound => bound.map(Some).with_context(failed),
+    }
 }
 
 impl Worker {
     async fn serve(
         mut self,
         mut signals: Signals,
-        socket: ControlSocket,
+        socket: Option<ControlSocket>,
         link: Link,
     ) -> anyhow::Result<End> {
         let supervisor = link
@@ -187,11 +197,7 @@ impl Worker {
             .context("cannot listen to the supervisor")?;
         let mut tables = TableWatch::start();
         let (orders, mut incoming) = mpsc::channel(16);
-        let server = tokio::task::spawn_local(socket.serve(
-            Arc::clone(&self.log),
-            Arc::clone(&self.packages),
-            orders,
-        ));
+        let mut server = socket.map(|socket| self.serve_clients(socket, &orders));
         for warning in self.warnings() {
             log::warn!("{warning}");
         }
@@ -208,9 +214,16 @@ impl Worker {
                 },
                 Some(order) = incoming.recv() => self.carry_out(order),
                 failure = self.queues.failure() => break Some(failure),
-                () = tables.due() => if !self.mend_tables() {
-                    tables.look_again();
-                },
+                () = tables.due() => {
+                    if !self.mend_tables() {
+                        tables.look_again();
+                    }
+                    if server.is_none() {
+                        // There may be room by now; where there is none it has been said.
+                        let socket = ControlSocket::bind(&self.loaded.config.control_socket);
+                        server = socket.ok().map(|socket| self.serve_clients(socket, &orders));
+                    }
+                }
                 // It never says anything: this is its end.
                 _ = supervisor.readable() => {
                     log::error!("the supervisor is gone");
@@ -222,9 +235,11 @@ impl Worker {
         log::info!("stopping");
         let left = self.filter.remove();
         self.queues.stop().await;
-        server.abort();
-        // The socket's file goes with the task.
-        let _aborted = server.await;
+        if let Some(server) = server {
+            server.abort();
+            // The socket's file goes with the task.
+            let _aborted = server.await;
+        }
         match (failure, left) {
             (Some(failure), _) => Err(failure),
             (None, Some(sweep)) if is_orphan => {
@@ -234,6 +249,15 @@ impl Worker {
             (None, Some(_)) => Ok(End::ChainsLeft),
             (None, None) => Ok(End::Clean),
         }
+    }
+
+    fn serve_clients(
+        &self,
+        socket: ControlSocket,
+        orders: &mpsc::Sender<Order>,
+    ) -> tokio::task::JoinHandle<()> {
+        let (log, packages) = (Arc::clone(&self.log), Arc::clone(&self.packages));
+        tokio::task::spawn_local(socket.serve(log, packages, orders.clone()))
     }
 
     fn carry_out(&mut self, order: Order) {
