@@ -65,12 +65,8 @@ impl InstanceLock {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn make_folder(folder: &Path) -> Result<(), LockError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| cannot_create(folder, source))
+    pub fn make_folder(folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     /// Takes the lock that belongs to `socket`; makes the folder (0700) where it is missing.
@@ -79,7 +75,7 @@ impl InstanceLock {
     /// [`LockError::Held`] where another daemon has it.
     pub fn take(socket: &Path) -> Result<Self, LockError> {
         if let Some(folder) = socket.parent() {
-            Self::make_folder(folder)?;
+            Self::make_folder(folder).map_err(|source| cannot_create(folder, source))?;
         }
         let path = path_beside(socket);
         loop {

@@ -164,8 +164,16 @@ impl Queues {
         }
     }
 
-    /// Lets what is queued be decided, then ends the threads. The jumps are gone by now, or let
-    /// everything pass from here on.
+    /// What comes from now on passes; what waits already is decided on.
+    pub(super) fn hold_no_more(&self) {
+        for it in &self.threads {
+            if let Err(errno) = it.handle.hold_no_more() {
+                log::warn!("queue {} cannot be closed: {errno}", it.number);
+            }
+        }
+    }
+
+    /// Lets what is queued be decided, then ends the threads.
     pub(super) async fn stop(self) {
         let waited = DRAIN.as_millis() / 10;
         for _ in 0..waited {
@@ -179,7 +187,7 @@ impl Queues {
         }
         for it in self.threads {
             it.stop.store(true, Ordering::Relaxed);
-            if let Err(errno) = it.handle.hold_no_more().and_then(|()| it.handle.nudge()) {
+            if let Err(errno) = it.handle.nudge() {
                 log::warn!("cannot wake the thread of queue {}: {errno}", it.number);
             }
             match it.thread.map(thread::JoinHandle::join) {

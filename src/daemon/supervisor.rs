@@ -343,6 +343,8 @@ impl<'a> Supervisor<'a> {
             self.describe("off", "the module is disabled");
         }
         if let Some(worker) = &mut self.worker {
+            // At once, whatever the worker is busy with and whoever holds the tables.
+            worker.hold_no_more();
             worker.signal(Signal::SIGTERM);
             worker.kill_at = Some(Moment::awake().after(STOP_LIMIT));
         }
@@ -426,7 +428,7 @@ fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
     let socket = Config::find_control_socket(config).ok()?;
     let folder = socket.parent()?;
     if let Err(error) = InstanceLock::make_folder(folder) {
-        log::warn!("{:#}", anyhow::Error::new(error));
+        log::warn!("cannot make {}: {error}", folder.display());
     }
     BootGuard::start(folder)
         .inspect_err(|error| log::warn!("boots are not counted: {error:#}"))

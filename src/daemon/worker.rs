@@ -129,6 +129,7 @@ impl Start {
         let socket = match in_force(&link, &queues, &mut filter, &loaded) {
             Ok(socket) => socket,
             Err(error) => {
+                queues.hold_no_more();
                 // What this leaves the supervisor takes away.
                 let _left = filter.remove();
                 queues.stop().await;
@@ -233,6 +234,8 @@ impl Worker {
             }
         };
         log::info!("stopping");
+        // At once, however long the tables take.
+        self.queues.hold_no_more();
         let left = self.filter.remove();
         self.queues.stop().await;
         if let Some(server) = server {

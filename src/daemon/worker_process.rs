@@ -142,16 +142,26 @@ impl WorkerProcess {
         !self.queues.is_empty()
     }
 
-    /// What waits passes, and what still comes too.
-    fn let_all_pass(&self) {
+    /// What comes from now on passes. What waits already is for the worker to decide.
+    pub(super) fn hold_no_more(&self) {
         for WatchedQueue { handle, .. } in &self.queues {
-            let number = handle.number();
-            let passed = handle.hold_no_more().and_then(|()| {
-                occupancy(number).map_or(Ok(()), |held| handle.accept_up_to(held.sequence))
-            });
-            if let Err(errno) = passed {
-                log::warn!("cannot let the packets of queue {number} pass: {errno}");
+            warn_of(handle.number(), handle.hold_no_more());
+        }
+    }
+
+    /// What waits passes too.
+    fn let_all_pass(&self) {
+        self.hold_no_more();
+        for WatchedQueue { handle, .. } in &self.queues {
+            if let Some(held) = occupancy(handle.number()) {
+                warn_of(handle.number(), handle.accept_up_to(held.sequence));
             }
         }
+    }
+}
+
+fn warn_of(queue: u16, passed: nix::Result<()>) {
+    if let Err(errno) = passed {
+        log::warn!("cannot let the packets of queue {queue} pass: {errno}");
     }
 }
