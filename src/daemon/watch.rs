@@ -14,7 +14,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// But no longer than this after its beginning.
 const UNSETTLED: Duration = Duration::from_secs(5);
 /// Until a look that found the tables locked is repeated: whoever rebuilds them holds the lock.
-const UNLOCKED: Duration = Duration::from_secs(5);
+const UNLOCKED: Duration = Duration::from_secs(2);
 /// A look without any sign. The timer stands still while the phone sleeps (`CLOCK_MONOTONIC`)
 /// and never wakes it.
 const NOW_AND_THEN: Duration = Duration::from_secs(15 * 60);

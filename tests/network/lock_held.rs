@@ -7,12 +7,12 @@ use hickory_proto::op::ResponseCode;
 use muzzle::firewall::Family;
 use nix::sys::signal::Signal;
 
-use crate::lab::{Daemon, Lab, freeze, send, wait_for};
-use crate::recovery::{RESTART, blocks_again, fate, passes_in_both};
+use crate::lab::{Daemon, Lab, send, wait_for};
+use crate::recovery::{blocks_again, fate, passes_in_both};
 use crate::running::{BLOCKED, config, start, status};
 
 /// Longer than a try of Muzzle's, so that it has to wait for a second one.
-const HELD: Duration = Duration::from_millis(2500);
+const HELD: Duration = Duration::from_millis(1500);
 /// Until the rules are gone, once the lock is free.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -63,27 +63,15 @@ fn a_stop_lets_pass_at_once_and_ends_when_the_rules_are_gone() {
     let lab = Lab::new();
     lab.own_tables_lock();
     let before = lab.saved_rules();
-    for stalled in [false, true] {
-        let daemon = start(&lab, "");
-        if stalled {
-            freeze(daemon.worker());
-        }
-        let lock = lab.hold_tables_lock();
-        daemon.signal(Signal::SIGTERM);
-        gets_out_of_the_way(&lab);
-        std::thread::sleep(HELD);
-        gets_out_of_the_way(&lab);
-        drop(lock);
-        wait_for("the rules to go", RESTART + SOON, || {
-            lab.saved_rules() == before
-        });
-        let status = daemon.stop();
-        assert_eq!(
-            status.success(),
-            !stalled,
-            "a worker that was killed is told of"
-        );
-    }
+    let daemon = start(&lab, "");
+    let lock = lab.hold_tables_lock();
+    daemon.signal(Signal::SIGTERM);
+    gets_out_of_the_way(&lab);
+    std::thread::sleep(HELD);
+    gets_out_of_the_way(&lab);
+    drop(lock);
+    wait_for("the rules to go", SOON, || lab.saved_rules() == before);
+    assert!(daemon.stop().success());
 }
 
 #[test]

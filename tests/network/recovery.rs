@@ -9,8 +9,8 @@ use crate::clients::{A, UdpAsker, query, told};
 use crate::lab::{Daemon, Lab, addresses, wait_for};
 use crate::running::BLOCKED;
 
-/// The contract's limit (docs/behaviour.md), and half a second for a busy machine.
-pub(crate) const RECOVERY: Duration = Duration::from_millis(1500);
+/// The contract's limit (docs/behaviour.md).
+pub(crate) const RECOVERY: Duration = Duration::from_secs(1);
 /// Until the worker is back: the pause after a first failure, and its start.
 pub(crate) const RESTART: Duration = Duration::from_secs(5);
 
