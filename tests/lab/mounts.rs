@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 
 use super::Lab;
@@ -42,6 +43,8 @@ impl Lab {
     /// daemon, before it does.
     pub(crate) fn own_tables_lock(&self) {
         own_mounts();
+        // The one of an earlier lab on this thread, whose file is gone.
+        let _none = umount2(TABLES_LOCK, MntFlags::MNT_DETACH);
         let file = self.folder().join("xtables.lock");
         File::create(&file).expect("the lab's folder is there");
         // iptables makes it where nobody has run it yet.
@@ -92,7 +95,7 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         // It goes with the thread at the latest.
-        let _busy = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
+        let _busy = umount2(&self.path, MntFlags::MNT_DETACH);
     }
 }
 
