@@ -2,8 +2,8 @@
 //!
 //! [`run`] is the supervisor: it starts the worker (the same program again), watches its queues
 //! from outside, and lets traffic flow again within a second when the worker crashes or hangs.
-//! [`work`] is the worker: start: rules → queues → chains last; stop: chains first → drain →
-//! queues. Between the two nothing but the queue threads touches packets. Either takes the
+//! [`work`] is the worker: start: rules → queues → chains last; stop: hold no more → chains → drain
+//! → queues. Between the two nothing but the queue threads touches packets. Either takes the
 //! chains away when the other is gone.
 
 mod boot;
