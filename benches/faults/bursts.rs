@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, socket};
 
 use crate::lab::{Daemon, Lab, addresses, freeze};
+use crate::rows::let_go;
 use crate::scene::query;
 
 const LENGTHS: [u32; 5] = [64, 128, 256, 512, 1024];
@@ -103,21 +104,27 @@ fn unseen_while(length: u32, burst: u32, stop: impl Fn(&Daemon)) -> u64 {
     send_queries(&lab, burst);
     std::thread::sleep(QUIET);
     let arrived = lab.arrived(Family::V4, "burst");
-    daemon.thaw();
+    let_go(&daemon);
     arrived
 }
 
-/// Refused names, so that each is answered on the phone and no resolver is in the way.
+/// Refused names, so that each is answered on the phone and no resolver is in the way. From several
+/// sockets: one has room for some 250 packets on their way, and waits then.
 fn send_queries(lab: &Lab, burst: u32) {
+    const EACH: u32 = 64;
     let resolver = addresses(Family::V4).dns;
-    let socket = lab.phone.within(|| {
+    let open = |_| {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.connect((resolver, 53)).unwrap();
         socket
-    });
+    };
+    let sockets = lab
+        .phone
+        .within(|| (0..burst.div_ceil(EACH)).map(open).collect::<Vec<_>>());
     let query = query(1, "sa.api.intl.miui.com");
-    for _ in 0..burst {
-        socket.send(&query).unwrap();
+    for number in 0..burst {
+        let socket = usize::try_from(number / EACH).unwrap();
+        sockets[socket].send(&query).unwrap();
     }
 }
 

@@ -7,7 +7,7 @@ use muzzle::queue::QueueSocket;
 use muzzle::queue::message::QueueParameters;
 use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGKILL, SIGTERM};
 
-use crate::lab::{addresses, freeze, hang_at_next_packet, send, wait_for};
+use crate::lab::{Daemon, addresses, freeze, hang_at_next_packet, send, wait_for};
 use crate::scene::Scene;
 
 /// What may be held.
@@ -188,10 +188,9 @@ fn hold_lock(scene: &Scene) {
     });
 }
 
-/// Whatever was stopped goes on, so that the scene can be cleared.
-pub(crate) fn let_go(scene: &Scene) {
-    scene.other_queue.take();
-    for pid in [Some(scene.daemon.pid()), scene.daemon.try_worker()]
+/// Whatever was stopped goes on, so that it can end.
+pub(crate) fn let_go(daemon: &Daemon) {
+    for pid in [Some(daemon.pid()), daemon.try_worker()]
         .into_iter()
         .flatten()
     {

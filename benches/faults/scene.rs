@@ -96,12 +96,14 @@ pub(crate) fn query(id: u16, name: &str) -> Vec<u8> {
 /// An app that asks all the time.
 pub(crate) struct Asker {
     over: Arc<AtomicBool>,
-    thread: JoinHandle<Asked>,
+    thread: JoinHandle<Vec<Question>>,
 }
 
 /// What became of its questions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Asked {
+    /// From the fault to the first answer to a question asked after it.
+    pub(crate) first_answer: Option<Duration>,
     /// The longest that one of them waited for its answer.
     pub(crate) longest: Duration,
     /// How many were asked.
@@ -112,29 +114,46 @@ pub(crate) struct Asked {
 
 impl Asker {
     /// It stops asking and waits a little for what is on its way.
-    pub(crate) fn end(self) -> Asked {
+    pub(crate) fn end(self, fault: Instant) -> Asked {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
+        let questions = self.thread.join().unwrap();
+        let answers = questions.iter().filter_map(|it| it.answered_after);
+        let first_answer = questions
+            .iter()
+            .filter(|it| it.asked_at >= fault)
+            .filter_map(|it| Some(it.asked_at + it.answered_after? - fault))
+            .min();
+        Asked {
+            first_answer,
+            longest: answers.clone().max().unwrap_or_default(),
+            asked: questions.len(),
+            unanswered: questions.len() - answers.count(),
+        }
     }
 }
 
-fn ask(socket: &UdpSocket, over: &AtomicBool) -> Asked {
-    // By id: when it was asked, and how long its answer took.
-    let mut asked: Vec<(Instant, Option<Duration>)> = Vec::new();
+struct Question {
+    asked_at: Instant,
+    answered_after: Option<Duration>,
+}
+
+fn ask(socket: &UdpSocket, over: &AtomicBool) -> Vec<Question> {
+    // By id.
+    let mut questions: Vec<Question> = Vec::new();
     let mut ended: Option<Instant> = None;
     let mut buffer = [0; 512];
-    loop {
+    while ended.is_none_or(|ended| ended.elapsed() < Duration::from_secs(1)) {
         let beat = Instant::now();
-        if over.load(Ordering::Relaxed) && ended.is_none() {
-            ended = Some(beat);
-        }
-        if ended.is_some_and(|ended| ended.elapsed() > Duration::from_secs(1)) {
-            break;
+        if over.load(Ordering::Relaxed) {
+            ended.get_or_insert(beat);
         }
         // Where there is no interface nothing can be asked.
-        let id = u16::try_from(asked.len()).unwrap();
+        let id = u16::try_from(questions.len()).unwrap();
         if ended.is_none() && socket.send(&query(id, "free.example")).is_ok() {
-            asked.push((beat, None));
+            questions.push(Question {
+                asked_at: beat,
+                answered_after: None,
+            });
         }
         while beat.elapsed() < BEAT {
             let Ok(length) = socket.recv(&mut buffer) else {
@@ -142,16 +161,12 @@ fn ask(socket: &UdpSocket, over: &AtomicBool) -> Asked {
             };
             let id = usize::from(u16::from_be_bytes([buffer[0], buffer[1]]));
             if length > 3
-                && let Some((asked_at, answered)) = asked.get_mut(id)
+                && let Some(question) = questions.get_mut(id)
             {
-                answered.get_or_insert(asked_at.elapsed());
+                let waited = question.asked_at.elapsed();
+                question.answered_after.get_or_insert(waited);
             }
         }
     }
-    let answers = asked.iter().filter_map(|(_, answered)| *answered);
-    Asked {
-        longest: answers.clone().max().unwrap_or_default(),
-        asked: asked.len(),
-        unanswered: asked.len() - answers.count(),
-    }
+    questions
 }

@@ -2,7 +2,7 @@
 //! flow again when the worker crashes or hangs.
 //!
 //! It holds a duplicate of each queue's socket, and is told of packets by a signal: the first arms
-//! a look at the kernel's counters half a second later, further ones are not listened to until
+//! a look at the kernel's counters a third of a second later, further ones are not listened to until
 //! then, and silence disarms it, so that an idle phone is not woken. While a duplicate is open,
 //! `--queue-bypass` does not apply although the worker is dead: so the duplicates close first of
 //! all, after what they hold was let pass.

@@ -16,7 +16,7 @@ use crate::decide::Mode;
 use crate::queue::{QueueHandle, occupancy};
 
 /// From one look at a queue to the next, while packets wait in it.
-const LOOK_AGAIN: Duration = Duration::from_millis(400);
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// A running worker.
 pub(super) struct WorkerProcess {
@@ -101,23 +101,25 @@ impl WorkerProcess {
     /// Looks whether the worker decides. To be called when a packet came while no look was due,
     /// and when one is.
     pub(super) fn look_at_queues(&mut self) {
-        let (mut waits, mut stalled) = (false, false);
-        for queue in &mut self.queues {
-            match queue.watch.look(occupancy(queue.handle.number())) {
+        let (mut waits, mut dead) = (false, false);
+        for WatchedQueue { handle, watch } in &mut self.queues {
+            let number = handle.number();
+            match watch.look(occupancy(number)) {
                 Look::Idle => {}
                 Look::Busy => waits = true,
-                Look::Stalled => {
-                    log::error!(
-                        "queue {} has been held for {} ms: letting its packets pass",
-                        queue.handle.number(),
-                        LOOK_AGAIN.as_millis()
-                    );
-                    stalled = true;
+                Look::Stalled { newest } => {
+                    log::warn!("queue {number} is not served: letting its packets pass");
+                    warn_of(number, handle.accept_up_to(newest));
+                    waits = true;
+                }
+                Look::Dead => {
+                    log::error!("queue {number} is still not served: killing the worker");
+                    dead = true;
                 }
             }
         }
         self.look_at = waits.then(|| Moment::awake().after(LOOK_AGAIN));
-        if stalled {
+        if dead {
             self.let_all_pass();
             self.kill();
         }

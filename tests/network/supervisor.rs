@@ -148,6 +148,8 @@ fn what_a_hung_thread_has_in_its_hand_is_let_pass() {
         let tracer = hang_at_next_packet(worker, "queue-dns");
         let told = fate(&lab, family, "free.example");
         assert_eq!(told, Some(ResponseCode::NoError), "{family}");
+        // Further packets pass too, and show that it is not merely slow.
+        passes_in_both(&lab);
         tracer.join().expect("it sees the worker's end");
         blocks_again(&lab, &daemon);
         assert_ne!(daemon.worker(), worker, "{family}: it was replaced");
