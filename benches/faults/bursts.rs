@@ -14,6 +14,8 @@ use crate::rows::let_go;
 use crate::scene::query;
 
 const LENGTHS: [u32; 5] = [64, 128, 256, 512, 1024];
+/// What config/muzzle.toml says.
+const SHIPPED: u32 = 256;
 const BURSTS: [u32; 8] = [16, 32, 64, 128, 256, 512, 1024, 2048];
 /// The worst of so many is shown.
 const ROUNDS: usize = 5;
@@ -43,23 +45,18 @@ pub(crate) fn show() -> bool {
             });
             line(length, unseen);
         }
+        println!();
     }
-    println!("DNS queries back to back while the worker is stopped: how many pass unseen\n");
+    println!("DNS queries back to back while nobody decides: how many pass unseen\n");
     heading();
-    for length in LENGTHS {
-        line(
-            length,
-            BURSTS.map(|burst| unseen_while(length, burst, |daemon| freeze(daemon.worker()))),
-        );
-    }
-    println!("The same while both processes are stopped; the rest is held\n");
+    let stopped = |daemon: &Daemon| freeze(daemon.worker());
+    line(SHIPPED, BURSTS.map(|burst| unseen_while(burst, stopped)));
+    println!("\nThe same while both processes are stopped\n");
     heading();
-    for length in LENGTHS {
-        line(
-            length,
-            BURSTS.map(|burst| unseen_while(length, burst, Daemon::freeze)),
-        );
-    }
+    line(
+        SHIPPED,
+        BURSTS.map(|burst| unseen_while(burst, Daemon::freeze)),
+    );
     true
 }
 
@@ -72,9 +69,6 @@ fn heading() {
 fn line(length: u32, unseen: [u64; BURSTS.len()]) {
     let unseen = unseen.map(|unseen| unseen.to_string()).join(" | ");
     println!("| {length} | {unseen} |");
-    if Some(&length) == LENGTHS.last() {
-        println!();
-    }
 }
 
 fn start(length: u32) -> (Lab, Daemon) {
@@ -97,8 +91,8 @@ fn passed_unseen(lab: &Lab, daemon: &Daemon, purpose: usize) -> u64 {
 }
 
 /// How many of a burst arrive at once although nobody decides.
-fn unseen_while(length: u32, burst: u32, stop: impl Fn(&Daemon)) -> u64 {
-    let (lab, daemon) = start(length);
+fn unseen_while(burst: u32, stop: impl Fn(&Daemon)) -> u64 {
+    let (lab, daemon) = start(SHIPPED);
     lab.count_arriving(Family::V4, "burst", "-p udp --dport 53");
     stop(&daemon);
     send_queries(&lab, burst);
