@@ -26,8 +26,21 @@ for manager in "${KSU:+/data/adb/ksud}" "${APATCH:+/data/adb/apd}"; do
 done
 
 [ "$now" != "$description" ] || exit 0
+# What is not whole, because the disk is full for one, must not become module.prop: awk may not say.
+is_whole() {
+    [ "$(grep -v '^description=' "$prop.new")" = "$(grep -v '^description=' "$prop")" ] &&
+        grep -qxF "description=$description" "$prop.new"
+}
 # awk would read backslashes in -v; the environment is taken as it is.
 description="$description" awk '
     /^description=/ { print "description=" ENVIRON["description"]; next }
     { print }
-' "$prop" >"$prop.new" && chmod 644 "$prop.new" && mv -f "$prop.new" "$prop"
+' "$prop" >"$prop.new" 2>/dev/null
+# On the disk before it takes the old one's place, whenever the power goes.
+if is_whole && chmod 644 "$prop.new" && sync "$prop.new"; then
+    mv -f "$prop.new" "$prop"
+else
+    rm -f "$prop.new"
+    echo "description.sh: $prop cannot be written" >&2
+    exit 1
+fi

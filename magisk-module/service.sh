@@ -29,7 +29,10 @@ if ! said="$("$program" --version 2>&1)"; then
 else
     # What stood there at the last shutdown is not so any more.
     sh "$MODDIR/description.sh" started "the action button says how it is"
-    # The log keeps itself short; what the program itself says before it is set up goes beside it.
+    # The log keeps itself short; what the program itself says before it is set up goes beside it,
+    # unless the disk is full.
+    start_log="$data/log/start.log"
+    true 2>/dev/null >"$start_log" || start_log=/dev/null
     "$program" "$@" daemon --service --module "$MODDIR" --log-file "$log" \
-        </dev/null >"$data/log/start.log" 2>&1 &
+        </dev/null >"$start_log" 2>&1 &
 fi

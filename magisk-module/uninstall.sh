@@ -5,11 +5,16 @@ MODDIR=${0%/*}
 program="$MODDIR/bin/muzzle"
 data=/data/adb/muzzle
 
-# A running daemon removes its chains on its way out.
+# A running daemon removes its chains on its way out. It answers only once it is ready; its lock
+# names it from the beginning.
 set --
 [ ! -e "$data/muzzle.toml" ] || set -- --config "$data/muzzle.toml"
+is_daemon() {
+    [ -n "$1" ] && tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q 'muzzle .*daemon '
+}
 daemon="$(timeout 2 "$program" "$@" status --json 2>/dev/null | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p')"
-if [ -n "$daemon" ]; then
+[ -n "$daemon" ] || read -r daemon 2>/dev/null <"$data/control.sock.lock"
+if is_daemon "$daemon"; then
     kill -TERM "$daemon"
     tries=0
     while kill -0 "$daemon" 2>/dev/null && [ "$tries" -lt 70 ]; do

@@ -3,7 +3,7 @@
 # machine, to install what is missing. docs/testing.md says what runs where and how long it takes.
 #
 #   sudo ./scripts/test.sh          with one arm64 kernel, 6.1
-#   sudo ./scripts/test.sh --all    with all three: 5.10, 6.1, 6.12
+#   sudo ./scripts/test.sh --all    with all three: 5.10, 6.1, 6.12; and every fault, measured
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$HOME/.cargo/bin:$PATH"
@@ -72,3 +72,9 @@ ANDROID_NDK_HOME="" MUZZLE_DIST=target/dist ./scripts/build-module.sh
 
 step "on arm64 kernels, with the module under each root manager"
 ./scripts/test-vm.sh --kernel "$kernels"
+
+if [ "$kernels" = all ]; then
+    step "every fault: measured against the second that is allowed, and a minute of idleness"
+    cargo bench --quiet --bench faults
+    MUZZLE_POWER_LOSSES=100 cargo test --quiet --features network-tests --test network -- power_loss
+fi

@@ -5,6 +5,7 @@
 //!                                      written into LOG, one line each
 //!   peer as UID PROGRAM ARGUMENT...    runs a program as that uid
 //!   peer dns|dnstcp SERVER NAME TYPE   asks; prints the address, the error or "time-out"
+//!   peer burst SERVER COUNT            asks so many refused questions without waiting for answers
 //!   peer tls|http ADDRESS NAME         sends the first bytes of a connection; prints "answered",
 //!                                      "refused" or "time-out"
 //!
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["as", uid, program, ref rest @ ..] => return run_as(number(uid), program, rest),
         ["dns", server, name, qtype] => ask_udp(address(server), &question(name, qtype)),
         ["dnstcp", server, name, qtype] => ask_tcp(address(server), &question(name, qtype)),
+        ["burst", server, count] => burst(address(server), number(count)),
         ["tls", server, name] => connect((address(server), 443).into(), &hello(name)),
         ["http", server, name] => connect((address(server), 80).into(), &request(name)),
         _ => panic!("see the top of peer.rs"),
@@ -106,6 +108,16 @@ fn ask_udp(server: IpAddr, query: &[u8]) -> io::Result<String> {
     let mut answer = [0; 1500];
     let length = socket.recv(&mut answer)?;
     Ok(meaning(query, &answer[..length]))
+}
+
+fn burst(server: IpAddr, count: u32) -> io::Result<String> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect((server, 53))?;
+    let query = question("sa.api.intl.miui.com", "A");
+    for _ in 0..count {
+        socket.send(&query)?;
+    }
+    Ok(format!("{count} sent"))
 }
 
 fn ask_tcp(server: IpAddr, query: &[u8]) -> io::Result<String> {

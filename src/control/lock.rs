@@ -33,6 +33,26 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// Whether the disk was too full for the file or its folder.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Held(_) => false,
+            Self::Create { source, .. } => is_out_of_space(source),
+        }
+    }
+}
+
+/// Whether something could not be written because the disk is full.
+#[must_use]
+pub fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 fn needs_root(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::PermissionDenied => " (Muzzle needs root)",
@@ -45,12 +65,8 @@ impl InstanceLock {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn make_folder(folder: &Path) -> Result<(), LockError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|source| cannot_create(folder, source))
+    pub fn make_folder(folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
     }
 
     /// Takes the lock that belongs to `socket`; makes the folder (0700) where it is missing.
@@ -59,7 +75,7 @@ impl InstanceLock {
     /// [`LockError::Held`] where another daemon has it.
     pub fn take(socket: &Path) -> Result<Self, LockError> {
         if let Some(folder) = socket.parent() {
-            Self::make_folder(folder)?;
+            Self::make_folder(folder).map_err(|source| cannot_create(folder, source))?;
         }
         let path = path_beside(socket);
         loop {
@@ -79,10 +95,14 @@ impl InstanceLock {
             let current = fs::metadata(&path).map(|metadata| metadata.ino());
             if held.metadata().map(|metadata| metadata.ino()).ok() == current.ok() {
                 let pid = format!("{}\n", std::process::id());
-                held.set_len(0)
-                    .and_then(|()| (&*held).write_all(pid.as_bytes()))
-                    .map_err(|source| cannot_create(&path, source))?;
-                return Ok(Self { path, _held: held });
+                let written = held
+                    .set_len(0)
+                    .and_then(|()| (&*held).write_all(pid.as_bytes()));
+                return match written {
+                    // The lock holds without the note of who has it.
+                    Err(error) if !is_out_of_space(&error) => Err(cannot_create(&path, error)),
+                    _ => Ok(Self { path, _held: held }),
+                };
             }
         }
     }

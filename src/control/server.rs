@@ -12,6 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::lock::InstanceLock;
 use super::protocol::{Body, Call, MAX_REQUEST_BYTES, Reply, Request, Status, VERSION};
 use crate::apps::Packages;
 use crate::record::{Entry, Log};
@@ -36,12 +37,15 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Binds the socket, 0600. A file left by a killed daemon is replaced: the caller holds the
-    /// instance lock.
+    /// Binds the socket, 0600, in a folder that is made where it is missing. A file left by a
+    /// killed daemon is replaced: the caller holds the instance lock.
     ///
     /// # Errors
-    /// Those of bind(2) and chmod(2).
+    /// Those of mkdir(2), bind(2) and chmod(2).
     pub fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            InstanceLock::make_folder(folder)?;
+        }
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

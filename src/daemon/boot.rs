@@ -64,10 +64,11 @@ pub(super) struct BootGuard {
 }
 
 impl BootGuard {
-    /// Takes note in `folder` that Muzzle starts in this boot.
+    /// Takes note in `folder` that Muzzle starts in this boot. Where that cannot be written, what
+    /// the last note says holds all the same.
     ///
     /// # Errors
-    /// The boot's id cannot be read, or the note not be written.
+    /// The boot's id cannot be read.
     pub(super) fn start(folder: &Path) -> io::Result<Self> {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let path = folder.join(FILE);
@@ -79,7 +80,7 @@ impl BootGuard {
             path,
             memory: Memory::after(last, boot_id.trim()),
         };
-        guard.write()?;
+        guard.note();
         Ok(guard)
     }
 
@@ -99,8 +100,13 @@ impl BootGuard {
     pub(super) fn settle(&mut self) {
         self.memory.settled = true;
         self.memory.unclean = 0;
+        self.note();
+    }
+
+    fn note(&self) {
         if let Err(error) = self.write() {
-            log::warn!("cannot write {}: {error}", self.path.display());
+            let path = self.path.display();
+            log::warn!("this boot is not counted: cannot write {path}: {error}");
         }
     }
 

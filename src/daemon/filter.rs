@@ -4,9 +4,10 @@ use anyhow::Context;
 
 use super::queues::QUEUES;
 use super::rules::Loaded;
+use super::sweep::{Sweep, Swept};
 use crate::config::Config;
 use crate::firewall::apply::Finding;
-use crate::firewall::{Capability, Defect, Iptables, Plan};
+use crate::firewall::{Capability, Defect, Error, Iptables, Plan};
 use crate::queue;
 
 /// The tables of this machine and what Muzzle has put into them.
@@ -110,7 +111,10 @@ impl Filter {
     /// Looks whether the plan in force still is, and puts it into force again where somebody has
     /// taken it apart; says what was wrong. Another program's rule that has come before ours is
     /// left there: two programs that both want to be first would never end.
-    pub(super) fn mend(&self) -> anyhow::Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// The tables cannot be listed or written.
+    pub(super) fn mend(&self) -> Result<Vec<String>, Error> {
         let Some(plan) = &self.in_force else {
             return Ok(Vec::new());
         };
@@ -128,14 +132,12 @@ impl Filter {
         Ok(wrong)
     }
 
-    /// Takes everything away, jumps first. What cannot be removed is said and skipped.
-    pub(super) fn remove(&mut self) {
+    /// Takes everything away, jumps first, as far as that can be done now. What is left is for
+    /// later tries.
+    pub(super) fn remove(&mut self) -> Option<Sweep> {
         self.in_force = None;
-        if let Err(errors) = self.iptables.remove() {
-            for error in errors {
-                log::error!("{:#}", anyhow::Error::new(error));
-            }
-        }
+        let mut sweep = Sweep::new(self.iptables.clone());
+        (sweep.attempt() == Swept::NotYet).then_some(sweep)
     }
 
     /// How many packets the rules in force have sent to each queue; `None` where that cannot be

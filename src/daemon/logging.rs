@@ -5,8 +5,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::clock;
 
@@ -20,7 +21,7 @@ pub(super) fn start(file: Option<&Path>) {
     let level = system.level;
     let logger = Logger {
         system: system.log,
-        file: file.map(Path::to_owned),
+        file: file.map(LogFile::new),
     };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
@@ -29,7 +30,7 @@ pub(super) fn start(file: Option<&Path>) {
 
 struct Logger {
     system: Box<dyn Log>,
-    file: Option<PathBuf>,
+    file: Option<LogFile>,
 }
 
 impl Log for Logger {
@@ -42,9 +43,16 @@ impl Log for Logger {
             return;
         }
         self.system.log(record);
-        if let Some(file) = &self.file {
-            // A full disk must not stop what the log tells of.
-            let _lost = append(file, record);
+        if let Some(file) = &self.file
+            && let Err(error) = file.log(record)
+        {
+            let path = file.path.display();
+            self.system.log(
+                &Record::builder()
+                    .level(Level::Warn)
+                    .args(format_args!("cannot write {path}: {error}"))
+                    .build(),
+            );
         }
     }
 
@@ -53,15 +61,45 @@ impl Log for Logger {
     }
 }
 
+/// The file beside the system's log. A full disk must not stop what the log tells of: lines that
+/// cannot be written are counted, and the next that can be says how many they were.
+struct LogFile {
+    path: PathBuf,
+    lost: AtomicU32,
+}
+
+impl LogFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            lost: AtomicU32::new(0),
+        }
+    }
+
+    /// Writes a line; fails only with the first of those that are lost in a row.
+    fn log(&self, record: &Record<'_>) -> std::io::Result<()> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let mut line = format!("{} {}: {}\n", local_time(), record.level(), record.args());
+        if lost > 0 {
+            // The last of them may have been written in part.
+            line.insert_str(0, &format!("\n({lost} lines could not be written)\n"));
+        }
+        let written = append(&self.path, &line);
+        if written.is_err() {
+            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        }
+        if lost == 0 { written } else { Ok(()) }
+    }
+}
+
 /// Opened anew for each line: supervisor and worker write to the same file, and either may have
 /// moved it away. The daemon says little, and nothing for a packet.
-fn append(path: &Path, record: &Record<'_>) -> std::io::Result<()> {
+fn append(path: &Path, line: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path)?;
-    let line = format!("{} {}: {}\n", local_time(), record.level(), record.args());
     // One write, so that lines of the two processes do not mix.
     file.write_all(line.as_bytes())?;
     if file.metadata()?.len() > MAX_FILE_BYTES {
@@ -127,12 +165,7 @@ mod tests {
         let path = folder.join("daemon.log");
         let text = "x".repeat(1000);
         for number in 0..1000 {
-            let args = format_args!("{number} {text}").to_string();
-            append(
-                &path,
-                &Record::builder().args(format_args!("{args}")).build(),
-            )
-            .unwrap();
+            append(&path, &format!("{number} {text}\n")).unwrap();
         }
         let kept: u64 = ["daemon.log", "daemon.log.1"]
             .iter()
@@ -142,7 +175,7 @@ mod tests {
         let newest = fs::read_to_string(&path)
             .or_else(|_| fs::read_to_string(folder.join("daemon.log.1")))
             .unwrap();
-        assert!(newest.lines().last().unwrap().contains(" 999 x"));
+        assert!(newest.lines().last().unwrap().starts_with("999 x"));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`run`] is the supervisor: it starts the worker (the same program again), watches its queues
 //! from outside, and lets traffic flow again within a second when the worker crashes or hangs.
-//! [`work`] is the worker: start: rules → queues → chains last; stop: chains first → drain →
-//! queues. Between the two nothing but the queue threads touches packets. Either takes the
+//! [`work`] is the worker: start: rules → queues → chains last; stop: hold no more → chains → drain
+//! → queues. Between the two nothing but the queue threads touches packets. Either takes the
 //! chains away when the other is gone.
 
 mod boot;
@@ -18,6 +18,7 @@ mod restarts;
 mod rules;
 mod stall;
 mod supervisor;
+mod sweep;
 mod unseen;
 mod watch;
 mod worker;
@@ -27,6 +28,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::exit_code;
+
+/// Exit status of a worker that stopped in good order but for its chains, which are the
+/// supervisor's to remove.
+const EXIT_CHAINS_LEFT: u8 = 75;
 
 /// How the daemon is to run.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +65,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 pub fn work(options: &Options, restarts: u32) -> ExitCode {
     logging::start(options.log_file.as_deref());
     match worker::run(options, restarts) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(worker::End::Clean) => ExitCode::SUCCESS,
+        Ok(worker::End::ChainsLeft) => ExitCode::from(EXIT_CHAINS_LEFT),
         Err(error) => {
             log::error!("{error:#}");
             ExitCode::from(exit_code(&error))

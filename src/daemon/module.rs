@@ -11,6 +11,10 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 /// Files of a root manager that ask Muzzle to get out of the way.
 const OFF_FLAGS: [&str; 2] = ["disable", "remove"];
 
+/// The folder itself was deleted or moved away.
+const SELF_GONE: AddWatchFlags =
+    AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF);
+
 /// The folder of the installed module, watched.
 #[derive(Debug)]
 pub(super) struct Module {
@@ -27,18 +31,24 @@ impl Module {
     /// It is not there, or the kernel has no inotify.
     pub(super) fn watch(folder: &Path) -> nix::Result<Self> {
         let changes = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let events = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_DELETE_SELF;
-        changes.add_watch(folder, events)?;
-        Ok(Self {
+        let module = Self {
             folder: folder.to_owned(),
             changes,
             told: None,
             describing: None,
-        })
+        };
+        module.add_watch()?;
+        Ok(module)
+    }
+
+    /// Watches what is at the folder's path now.
+    fn add_watch(&self) -> nix::Result<()> {
+        let events = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM
+            | SELF_GONE;
+        self.changes.add_watch(&self.folder, events).map(drop)
     }
 
     /// Whether somebody has deleted the folder.
@@ -56,7 +66,12 @@ impl Module {
         loop {
             match self.changes.read_events() {
                 // What changed is asked of the folder itself.
-                Ok(events) if !events.is_empty() => {}
+                Ok(events) if !events.is_empty() => {
+                    if events.iter().any(|event| event.mask.intersects(SELF_GONE)) {
+                        // Another may be in its place; where none is, that is asked next.
+                        let _gone = self.add_watch();
+                    }
+                }
                 Ok(_) | Err(Errno::EAGAIN) => return,
                 Err(errno) => {
                     log::warn!("cannot watch {}: {errno}", self.folder.display());

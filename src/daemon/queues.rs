@@ -164,7 +164,16 @@ impl Queues {
         }
     }
 
-    /// Lets what is queued be decided, then ends the threads. The jumps are gone by now.
+    /// What comes from now on passes; what waits already is decided on.
+    pub(super) fn hold_no_more(&self) {
+        for it in &self.threads {
+            if let Err(errno) = it.handle.hold_no_more() {
+                log::warn!("queue {} cannot be closed: {errno}", it.number);
+            }
+        }
+    }
+
+    /// Lets what is queued be decided, then ends the threads.
     pub(super) async fn stop(self) {
         let waited = DRAIN.as_millis() / 10;
         for _ in 0..waited {

@@ -4,12 +4,16 @@ use crate::queue::Occupancy;
 
 /// Looks at one queue again and again, while packets wait in it.
 ///
-/// Packets of a queue get ascending numbers and are decided on in that order, so the oldest that
-/// waits is known from the kernel's two counters. Where the oldest is the same at two looks half
-/// a second apart, nobody has decided on anything in between.
+/// Packets of a queue get ascending numbers and are decided on in that order, so how many were
+/// decided on is known from the kernel's two counters. Where that is the same at two looks while packets wait, nobody decides: they are let pass. A thread that got no
+/// processor for so long is not dead yet; one that has decided on nothing when that happens again
+/// is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StallWatch {
-    oldest_waiting: Option<u32>,
+    /// Decided on at the last look, where packets waited then.
+    decided: Option<u32>,
+    /// Up to this number packets were let pass, and none was decided on since.
+    let_pass: Option<u32>,
 }
 
 /// What a look at a queue says.
@@ -19,26 +23,38 @@ pub(super) enum Look {
     Idle,
     /// Packets come and go.
     Busy,
-    /// The oldest packet has waited since the last look; up to and with this number they wait.
+    /// Nothing was decided on since the last look; up to and with this number packets wait.
     Stalled {
         /// Number of the newest packet.
         newest: u32,
     },
+    /// The same for the second time.
+    Dead,
 }
 
 impl StallWatch {
-    /// Takes the kernel's counters of now.
+    /// Takes the kernel's counters of now. Whoever is told of a stall lets pass what waits.
     pub(super) fn look(&mut self, queue: Option<Occupancy>) -> Look {
-        let Some(queue) = queue.filter(|queue| queue.waiting > 0) else {
-            self.oldest_waiting = None;
+        let Some(Occupancy {
+            waiting, sequence, ..
+        }) = queue
+        else {
+            *self = Self::default();
             return Look::Idle;
         };
-        let newest = queue.sequence;
-        let oldest = newest.wrapping_sub(queue.waiting).wrapping_add(1);
-        if self.oldest_waiting.replace(oldest) == Some(oldest) {
-            Look::Stalled { newest }
-        } else {
-            Look::Busy
+        let decided = sequence.wrapping_sub(waiting);
+        self.let_pass.take_if(|newest| *newest != decided);
+        if waiting == 0 {
+            self.decided = None;
+            return Look::Idle;
+        }
+        if self.decided.replace(decided) != Some(decided) {
+            return Look::Busy;
+        }
+        self.decided = None;
+        match self.let_pass.replace(sequence) {
+            None => Look::Stalled { newest: sequence },
+            Some(_) => Look::Dead,
         }
     }
 }
@@ -58,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_queue_whose_oldest_packet_stays_is_stalled() {
+    fn only_a_queue_in_which_nothing_is_decided_is_stalled() {
         let mut watch = StallWatch::default();
         for (now, expected) in [
             (queue(0, 7), Look::Idle),
@@ -68,10 +84,28 @@ mod tests {
             // Nothing was decided on, one more came.
             (queue(3, 13), Look::Stalled { newest: 13 }),
             (queue(0, 13), Look::Idle),
-            (queue(1, 14), Look::Busy),
+            // Decided on before the look.
+            (queue(0, 14), Look::Idle),
+            (queue(1, 15), Look::Busy),
+            (queue(1, 15), Look::Stalled { newest: 15 }),
             (None, Look::Idle),
             (queue(1, 1), Look::Busy),
             (queue(1, 1), Look::Stalled { newest: 1 }),
+        ] {
+            assert_eq!(watch.look(now), expected, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_stalls_again_without_a_decision_is_dead() {
+        let mut watch = StallWatch::default();
+        for (now, expected) in [
+            (queue(1, 1), Look::Busy),
+            (queue(1, 1), Look::Stalled { newest: 1 }),
+            // Let pass by whoever was told; others come, with a pause between.
+            (queue(0, 1), Look::Idle),
+            (queue(2, 3), Look::Busy),
+            (queue(2, 3), Look::Dead),
         ] {
             assert_eq!(watch.look(now), expected, "{now:?}");
         }

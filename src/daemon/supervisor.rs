@@ -1,13 +1,14 @@
 //! The process that outlives the worker: small, deaf to the network, and there to let traffic
 //! flow again when the worker crashes or hangs.
 //!
-//! It holds a duplicate of each queue's socket, and polls it one-shot: a packet arms a look at
-//! the kernel's counters half a second later, and silence disarms it, so that an idle phone is
-//! not woken. While a duplicate is open, `--queue-bypass` does not apply although the worker is
-//! dead: so the duplicates close first of all, after what they hold was let pass.
+//! It holds a duplicate of each queue's socket, and is told of packets by a signal: the first arms
+//! a look at the kernel's counters a third of a second later, further ones are not listened to until
+//! then, and silence disarms it, so that an idle phone is not woken. While a duplicate is open,
+//! `--queue-bypass` does not apply although the worker is dead: so the duplicates close first of
+//! all, after what they hold was let pass.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
@@ -20,14 +21,15 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::boot::{self, BootGuard};
 use super::module::Module;
 use super::restarts::{self, Next, Restarts};
+use super::sweep::{self, Sweep, Swept};
 use super::worker_process::WorkerProcess;
-use super::{Options, process};
+use super::{EXIT_CHAINS_LEFT, Options, process};
 use crate::cli::EXIT_USAGE;
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::control::lock::InstanceLock;
+use crate::control::lock::{InstanceLock, LockError};
 use crate::decide::Mode;
-use crate::firewall::Iptables;
+use crate::firewall::{Iptables, NotFound};
 
 /// How long the worker may take to stop in good order.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -49,15 +51,22 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 struct Supervisor<'a> {
     options: &'a Options,
     signals: SignalFd,
+    /// SIGIO: a packet has come into a queue.
+    packets: SignalFd,
     module: Option<Module>,
     boot: Option<BootGuard>,
     /// When this boot counts as a good one.
     settle_at: Option<Moment>,
     lock: Option<InstanceLock>,
     worker: Option<WorkerProcess>,
+    /// Chains that the last worker left, and when to try to take them away again. Another is
+    /// started only after that: it would wait for the same lock, and count as failed.
+    sweep: Option<(Sweep, Moment)>,
     restarts: Restarts,
     start_at: Option<Moment>,
     stop: Option<Stop>,
+    /// All is over, with this exit status, but for chains that are left.
+    end: Option<ExitCode>,
     /// Whether a worker of this supervisor ever got as far as its chains.
     was_ready: bool,
 }
@@ -81,11 +90,15 @@ impl<'a> Supervisor<'a> {
             Signal::SIGHUP,
             Signal::SIGCHLD,
         ]);
-        // Blocked, they come through the descriptor.
-        listened.thread_block().context("cannot block signals")?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals =
-            SignalFd::with_flags(&listened, flags).context("cannot listen to signals")?;
+        let listen = |signals: SigSet| {
+            // Blocked, they come through the descriptor.
+            signals.thread_block()?;
+            let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+            SignalFd::with_flags(&signals, flags)
+        };
+        let signals = listen(listened).context("cannot listen to signals")?;
+        let packets = listen(SigSet::from_iter([Signal::SIGIO]));
+        let packets = packets.context("cannot listen to the signal of packets")?;
         let module = options.module.as_deref().map(Module::watch).transpose();
         let boot = if options.service {
             guard_boot(options.config.as_deref())
@@ -95,14 +108,17 @@ impl<'a> Supervisor<'a> {
         let mut supervisor = Self {
             options,
             signals,
+            packets,
             module: module.context("cannot watch the module's folder")?,
             settle_at: boot.as_ref().map(|_| Moment::awake().after(boot::SETTLED)),
             boot,
             lock: None,
             worker: None,
+            sweep: None,
             restarts: Restarts::default(),
             start_at: Some(Moment::awake()),
             stop: None,
+            end: None,
             was_ready: false,
         };
         supervisor.heed_module();
@@ -111,21 +127,26 @@ impl<'a> Supervisor<'a> {
 
     fn supervise(mut self) -> anyhow::Result<ExitCode> {
         loop {
-            if let Some(code) = self.do_what_is_due()? {
+            self.do_what_is_due()?;
+            if let (Some(code), None) = (self.end, &self.sweep) {
                 return Ok(code);
             }
             self.wait()?;
             self.heed_signals();
             self.heed_module();
+            let packet_came = self.heed_packets();
             let Some(worker) = &mut self.worker else {
                 if self.stop == Some(Stop::End) {
                     self.settle_boot();
-                    return Ok(ExitCode::SUCCESS);
+                    self.end = self.end.or(Some(ExitCode::SUCCESS));
                 }
                 continue;
             };
             let ready = worker.listen();
-            worker.look_at_queues();
+            let now = Moment::awake();
+            if worker.look_at.map_or(packet_came, |at| at <= now) {
+                worker.look_at_queues();
+            }
             let status = worker
                 .child
                 .try_wait()
@@ -138,15 +159,13 @@ impl<'a> Supervisor<'a> {
                     Mode::Observe => self.describe("observing", "nothing is blocked"),
                 }
             }
-            if let Some(status) = status
-                && let Some(code) = self.worker_ended(status)
-            {
-                return Ok(code);
+            if let Some(status) = status {
+                self.worker_ended(status);
             }
         }
     }
 
-    fn do_what_is_due(&mut self) -> anyhow::Result<Option<ExitCode>> {
+    fn do_what_is_due(&mut self) -> anyhow::Result<()> {
         let now = Moment::awake();
         let due = |at: &mut Option<Moment>| at.take_if(|at| *at <= now).is_some();
         if due(&mut self.settle_at) {
@@ -157,19 +176,11 @@ impl<'a> Supervisor<'a> {
                 self.stop_worker(Stop::Renewal);
             }
         }
-        if due(&mut self.start_at) {
-            let locked = self.take_lock();
-            if let Err(error) = locked {
-                return if self.options.service {
-                    log::error!("{error:#}");
-                    Ok(self.stay_off("another daemon is running", ExitCode::FAILURE))
-                } else {
-                    Err(error)
-                };
-            }
-            let restarts = self.restarts.total();
-            let worker = WorkerProcess::start(self.options, restarts, self.objection());
-            self.worker = Some(worker.context("cannot start the worker")?);
+        if let Some((sweep, _)) = self.sweep.take_if(|(_, at)| *at <= now) {
+            self.sweep(sweep);
+        }
+        if self.sweep.is_none() && due(&mut self.start_at) {
+            self.start_worker()?;
         }
         if let Some(worker) = &mut self.worker
             && due(&mut worker.kill_at)
@@ -177,16 +188,50 @@ impl<'a> Supervisor<'a> {
             log::error!("the worker does not stop: killing it");
             worker.kill();
         }
-        Ok(None)
+        Ok(())
+    }
+
+    fn start_worker(&mut self) -> anyhow::Result<()> {
+        if let Err(error) = self.take_lock() {
+            let why = match &error {
+                LockError::Held(_) => "another daemon is running",
+                LockError::Create { .. } => "its lock cannot be made",
+            };
+            let error = anyhow::Error::new(error);
+            if !self.options.service {
+                return Err(error);
+            }
+            log::error!("{error:#}");
+            self.stay_off(why, ExitCode::FAILURE);
+            return Ok(());
+        }
+        let restarts = self.restarts.total();
+        let worker = WorkerProcess::start(self.options, restarts, self.objection());
+        self.worker = Some(worker.context("cannot start the worker")?);
+        Ok(())
+    }
+
+    /// Tries to take the chains away, and again later where another program holds their lock.
+    fn sweep(&mut self, mut sweep: Sweep) {
+        if sweep.attempt() == Swept::NotYet {
+            self.sweep = Some((sweep, Moment::awake().after(sweep::PAUSE)));
+        }
     }
 
     /// Takes the lock that makes this the only daemon, once. The worker will complain of a config
     /// that cannot be read.
-    fn take_lock(&mut self) -> anyhow::Result<()> {
+    fn take_lock(&mut self) -> Result<(), LockError> {
         if self.lock.is_none()
             && let Ok(socket) = Config::find_control_socket(self.options.config.as_deref())
         {
-            self.lock = Some(InstanceLock::take(&socket)?);
+            match InstanceLock::take(&socket) {
+                Ok(lock) => self.lock = Some(lock),
+                // To filter is more than to be alone; a second daemon finds the rules in force.
+                Err(error) if error.is_out_of_space() => {
+                    log::warn!("no lock: {:#}", anyhow::Error::new(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -195,22 +240,23 @@ impl<'a> Supervisor<'a> {
         self.boot.as_ref().and_then(BootGuard::objection)
     }
 
-    /// Sleeps until a signal, a change in the module's folder, a word of the worker, a packet in
-    /// a queue that is not being looked at, or the next thing that is due.
+    /// Sleeps until a signal, a change in the module's folder, a word of the worker, a packet
+    /// while the queues are not being looked at, or the next thing that is due.
     fn wait(&self) -> anyhow::Result<()> {
         let mut waited = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         if let Some(module) = &self.module {
             waited.push(PollFd::new(module.as_fd(), PollFlags::POLLIN));
         }
-        let mut due = earlier(self.start_at, self.settle_at);
+        let due = match &self.sweep {
+            Some((_, again)) => Some(*again),
+            None => self.start_at,
+        };
+        let mut due = earlier(due, self.settle_at);
         if let Some(worker) = &self.worker {
             waited.push(PollFd::new(worker.link.as_fd(), PollFlags::POLLIN));
-            due = earlier(due, worker.kill_at);
-            for queue in &worker.queues {
-                match queue.look_at {
-                    Some(at) => due = earlier(due, Some(at)),
-                    None => waited.push(PollFd::new(queue.handle.as_fd(), PollFlags::POLLIN)),
-                }
+            due = earlier(earlier(due, worker.kill_at), worker.look_at);
+            if worker.look_at.is_none() {
+                waited.push(PollFd::new(self.packets.as_fd(), PollFlags::POLLIN));
             }
         }
         let timeout = due.map_or(PollTimeout::NONE, |due| {
@@ -245,6 +291,16 @@ impl<'a> Supervisor<'a> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a packet came since the last call. To be asked before the kernel's counters are,
+    /// so that none is missed in between.
+    fn heed_packets(&mut self) -> bool {
+        let mut came = false;
+        while let Ok(Some(_)) = self.packets.read_signal() {
+            came = true;
+        }
+        came
     }
 
     /// Follows the root manager's switch.
@@ -287,38 +343,47 @@ impl<'a> Supervisor<'a> {
             self.describe("off", "the module is disabled");
         }
         if let Some(worker) = &mut self.worker {
+            // At once, whatever the worker is busy with and whoever holds the tables.
+            worker.hold_no_more();
             worker.signal(Signal::SIGTERM);
             worker.kill_at = Some(Moment::awake().after(STOP_LIMIT));
         }
     }
 
-    /// The worker is gone: lets its packets pass, takes its chains away, and says what is next;
-    /// an exit code where this is the end.
-    fn worker_ended(&mut self, status: ExitStatus) -> Option<ExitCode> {
+    /// The worker is gone: lets its packets pass, takes its chains away, and decides what is next.
+    fn worker_ended(&mut self, status: ExitStatus) {
         // A worker that has bound no queue has touched no chain: those that may be there are
         // another daemon's.
         let had_queues = self.worker.take().is_some_and(WorkerProcess::release);
         if had_queues && !(status.success() && self.stop.is_some()) {
-            remove_chains(self.options.config.as_deref());
+            match find_iptables(self.options.config.as_deref()) {
+                Ok(iptables) => self.sweep(Sweep::new(iptables)),
+                Err(error) => log::error!("{error}"),
+            }
         }
         match self.stop {
             Some(Stop::End) => {
                 self.settle_boot();
-                return Some(exit_code(status));
+                self.end = Some(exit_code(status));
+                return;
             }
-            Some(Stop::Disabled) => return None,
+            Some(Stop::Disabled) => return,
             Some(Stop::Renewal) => {
                 self.stop = None;
                 self.start_at = Some(Moment::awake());
-                return None;
+                return;
             }
             None => {}
         }
         // It has said why. A wrong config stays wrong; at boot anything else may pass by itself,
         // a lock that somebody else holds for instance.
-        let wrong_config = status.code() == Some(EXIT_USAGE.into());
-        if !self.was_ready && (wrong_config || !self.options.service) {
-            return self.stay_off("it could not start", exit_code(status));
+        if status.code() == Some(EXIT_USAGE.into()) {
+            self.stay_off("the config or the catalogue is wrong", exit_code(status));
+            return;
+        }
+        if !self.was_ready && !self.options.service {
+            self.stay_off("it could not start", exit_code(status));
+            return;
         }
         log::error!("the worker ended ({status}); traffic passes unfiltered");
         match self.restarts.failed(Moment::awake()) {
@@ -326,24 +391,21 @@ impl<'a> Supervisor<'a> {
                 log::info!("starting it again in {} ms", pause.as_millis());
                 self.describe("failed", "starting again; traffic passes meanwhile");
                 self.start_at = Some(Moment::awake().after(pause));
-                None
             }
             Next::StayOff => {
                 let count = restarts::MAX_FAILURES;
                 let why = format!("its worker failed {count} times in 10 minutes");
-                self.stay_off(&why, ExitCode::FAILURE)
+                self.stay_off(&why, ExitCode::FAILURE);
             }
         }
     }
 
     /// Muzzle stays off, and says so. A service waits for somebody to switch it on again.
-    fn stay_off(&mut self, why: &str, code: ExitCode) -> Option<ExitCode> {
+    fn stay_off(&mut self, why: &str, code: ExitCode) {
         log::error!("{why}: Muzzle stays off, and nothing is filtered");
         self.describe("off", &format!("{why}; see the log"));
-        if self.options.service {
-            None
-        } else {
-            Some(code)
+        if !self.options.service {
+            self.end = Some(code);
         }
     }
 
@@ -365,37 +427,29 @@ impl<'a> Supervisor<'a> {
 fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
     let socket = Config::find_control_socket(config).ok()?;
     let folder = socket.parent()?;
-    let guard = InstanceLock::make_folder(folder)
-        .map_err(anyhow::Error::new)
-        .and_then(|()| Ok(BootGuard::start(folder)?));
-    guard
+    if let Err(error) = InstanceLock::make_folder(folder) {
+        log::warn!("cannot make {}: {error}", folder.display());
+    }
+    BootGuard::start(folder)
         .inspect_err(|error| log::warn!("boots are not counted: {error:#}"))
         .ok()
 }
 
-/// Takes the chains away. The config may be broken by now; then the usual iptables will do.
-fn remove_chains(config: Option<&Path>) {
-    let settings = Config::find(config)
-        .map(|(config, _)| config.firewall)
-        .unwrap_or_default();
-    let program: Option<PathBuf> = settings.iptables;
-    let removed = Iptables::find(program.as_deref())
-        .map(|iptables| iptables.with_lock_wait(settings.lock_wait).remove());
-    match removed {
-        Ok(Ok(())) => {}
-        Ok(Err(errors)) => {
-            for error in errors {
-                log::error!("{:#}", anyhow::Error::new(error));
-            }
-        }
-        Err(error) => log::error!("{error}"),
-    }
+/// What takes the chains away. The config may be broken by now; then the usual iptables will do.
+fn find_iptables(config: Option<&Path>) -> Result<Iptables, NotFound> {
+    let settings = Config::find(config).map(|(config, _)| config.firewall);
+    Iptables::find(settings.unwrap_or_default().iptables.as_deref())
 }
 
 /// The worker's own exit code; failure where a signal ended it.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
-    code.map_or(ExitCode::FAILURE, ExitCode::from)
+    match code {
+        // All else went well, and the chains are this process's concern.
+        Some(EXIT_CHAINS_LEFT) => ExitCode::SUCCESS,
+        Some(code) => ExitCode::from(code),
+        None => ExitCode::FAILURE,
+    }
 }
 
 fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {

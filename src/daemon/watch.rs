@@ -13,6 +13,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 const SETTLED: Duration = Duration::from_secs(1);
 /// But no longer than this after its beginning.
 const UNSETTLED: Duration = Duration::from_secs(5);
+/// Until a look that found the tables locked is repeated: whoever rebuilds them holds the lock.
+const UNLOCKED: Duration = Duration::from_secs(2);
 /// A look without any sign. The timer stands still while the phone sleeps (`CLOCK_MONOTONIC`)
 /// and never wakes it.
 const NOW_AND_THEN: Duration = Duration::from_secs(15 * 60);
@@ -43,6 +45,11 @@ impl TableWatch {
             latest_at: None,
             now_and_then,
         }
+    }
+
+    /// The tables could not be looked at just now.
+    pub(super) fn look_again(&mut self) {
+        self.settled_at = Some(Instant::now() + UNLOCKED);
     }
 
     /// Waits until the tables are worth a look. May be dropped and called again.

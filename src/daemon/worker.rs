@@ -1,7 +1,7 @@
 //! The process that decides: it owns the queues and the chains, serves the control socket, and
 //! ends when its supervisor does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
@@ -15,11 +15,13 @@ use super::link::Link;
 use super::private_dns::Setting;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
+use super::sweep::{self, Sweep, Swept};
 use super::unseen::Unseen;
 use super::watch::TableWatch;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
+use crate::control::lock::{InstanceLock, LockError, is_out_of_space};
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
 use crate::decide::PrivateDns;
@@ -29,8 +31,17 @@ use crate::record::{self, Log};
 /// Events between the queue threads and the recorder.
 const EVENT_CAPACITY: usize = 1024;
 
+/// How a worker ended that was not told to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing of it is left.
+    Clean,
+    /// The supervisor is to take the chains away: another program holds the lock.
+    ChainsLeft,
+}
+
 /// See [`super::work`].
-pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<()> {
+pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<End> {
     process::set_name("muzzle-worker");
     process::unblock_signals().context("cannot open the signal mask")?;
     if options.service {
@@ -96,7 +107,7 @@ impl Signals {
 }
 
 impl Start {
-    async fn and_serve(self) -> anyhow::Result<()> {
+    async fn and_serve(self) -> anyhow::Result<End> {
         let Self {
             config_path,
             observe,
@@ -122,7 +133,9 @@ impl Start {
         let socket = match in_force(&link, &queues, &mut filter, &loaded) {
             Ok(socket) => socket,
             Err(error) => {
-                filter.remove();
+                queues.hold_no_more();
+                // What this leaves the supervisor takes away.
+                let _left = filter.remove();
                 queues.stop().await;
                 return Err(error);
             }
@@ -154,78 +167,114 @@ fn in_force(
     queues: &Queues,
     filter: &mut Filter,
     loaded: &Loaded,
-) -> anyhow::Result<ControlSocket> {
+) -> anyhow::Result<Option<ControlSocket>> {
     for queue in queues.handles() {
         link.send_queue(queue)
             .context("cannot reach the supervisor")?;
     }
     filter.apply(loaded, queues.numbers())?;
-    let path = &loaded.config.control_socket;
-    let socket = ControlSocket::bind(path)
-        .with_context(|| format!("cannot make the control socket {}", path.display()))?;
+    let socket = bind_control_socket(&loaded.config.control_socket)?;
     link.send_ready(loaded.config.mode)
         .context("cannot reach the supervisor")?;
     Ok(socket)
+}
+
+/// None where the disk is full: to filter is more than to be asked about it.
+fn bind_control_socket(path: &Path) -> anyhow::Result<Option<ControlSocket>> {
+    let failed = || format!("cannot make the control socket {}", path.display());
+    match ControlSocket::bind(path) {
+        Err(error) if is_out_of_space(&error) => {
+            log::warn!("{}: {error}; status and log cannot be asked for", failed());
+            Ok(None)
+        }
+        bound => bound.map(Some).with_context(failed),
+    }
 }
 
 impl Worker {
     async fn serve(
         mut self,
         mut signals: Signals,
-        socket: ControlSocket,
+        socket: Option<ControlSocket>,
         link: Link,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<End> {
         let supervisor = link
             .into_stream()
             .context("cannot listen to the supervisor")?;
         let mut tables = TableWatch::start();
         let (orders, mut incoming) = mpsc::channel(16);
-        let server = tokio::task::spawn_local(socket.serve(
-            Arc::clone(&self.log),
-            Arc::clone(&self.packages),
-            orders,
-        ));
+        let mut server = socket.map(|socket| self.serve_clients(socket, &orders));
         for warning in self.warnings() {
             log::warn!("{warning}");
         }
         let [dns, connections] = self.queues.numbers();
         log::info!("ready: DNS in queue {dns}, connections in queue {connections}");
         self.ask_for_private_dns();
-        let end = loop {
+        let mut is_orphan = false;
+        let failure = loop {
             tokio::select! {
-                _ = signals.terminate.recv() => break Ok(()),
-                _ = signals.interrupt.recv() => break Ok(()),
+                _ = signals.terminate.recv() => break None,
+                _ = signals.interrupt.recv() => break None,
                 _ = signals.hang_up.recv() => match self.reload() {
                     Ok(message) => log::info!("{message}"),
                     Err(message) => log::error!("{message}"),
                 },
                 Some(order) = incoming.recv() => self.carry_out(order),
-                failure = self.queues.failure() => break Err(failure),
-                () = tables.due() => {
-                    self.mend_tables();
-                    // The network has changed, perhaps by the same hand as the setting.
-                    self.ask_for_private_dns();
-                }
+                failure = self.queues.failure() => break Some(failure),
                 setting = self.private_dns.changed() => {
                     log::info!("Private DNS is now {}", rules::word(setting));
                     if let Err(message) = self.reload() {
                         log::error!("{message}");
                     }
                 }
+                () = tables.due() => {
+                    if !self.mend_tables() {
+                        tables.look_again();
+                    }
+                    // The network has changed, perhaps by the same hand as the setting.
+                    self.ask_for_private_dns();
+                    if server.is_none() {
+                        // There may be room by now; where there is none it has been said.
+                        let socket = ControlSocket::bind(&self.loaded.config.control_socket);
+                        server = socket.ok().map(|socket| self.serve_clients(socket, &orders));
+                    }
+                }
                 // It never says anything: this is its end.
                 _ = supervisor.readable() => {
                     log::error!("the supervisor is gone");
-                    break Ok(());
+                    is_orphan = true;
+                    break None;
                 }
             }
         };
         log::info!("stopping");
-        self.filter.remove();
+        // At once, however long the tables take.
+        self.queues.hold_no_more();
+        let left = self.filter.remove();
         self.queues.stop().await;
-        server.abort();
-        // The socket's file goes with the task.
-        let _aborted = server.await;
-        end
+        if let Some(server) = server {
+            server.abort();
+            // The socket's file goes with the task.
+            let _aborted = server.await;
+        }
+        match (failure, left) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(sweep)) if is_orphan => {
+                finish(sweep, &self.loaded.config.control_socket).await;
+                Ok(End::Clean)
+            }
+            (None, Some(_)) => Ok(End::ChainsLeft),
+            (None, None) => Ok(End::Clean),
+        }
+    }
+
+    fn serve_clients(
+        &self,
+        socket: ControlSocket,
+        orders: &mpsc::Sender<Order>,
+    ) -> tokio::task::JoinHandle<()> {
+        let (log, packages) = (Arc::clone(&self.log), Arc::clone(&self.packages));
+        tokio::task::spawn_local(socket.serve(log, packages, orders.clone()))
     }
 
     fn carry_out(&mut self, order: Order) {
@@ -273,7 +322,7 @@ impl Worker {
         if applied {
             self.unseen.start_over(unseen, &self.queues);
         } else {
-            self.mend_tables();
+            let _later = self.mend_tables();
         }
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.log.tell_all(&self.loaded.packages);
@@ -284,18 +333,25 @@ impl Worker {
         Ok(format!("reloaded: {}", self.loaded.summary()))
     }
 
-    /// Looks whether somebody has taken our rules apart, and mends them.
-    fn mend_tables(&mut self) {
+    /// Looks whether somebody has taken our rules apart, and mends them. False where that is to
+    /// be tried again soon.
+    fn mend_tables(&mut self) -> bool {
         let unseen = self.unseen.count(&self.filter, &self.queues);
         match self.filter.mend() {
-            Ok(wrong) if wrong.is_empty() => {}
+            Ok(wrong) if wrong.is_empty() => true,
             Ok(wrong) => {
                 self.unseen.start_over(unseen, &self.queues);
                 for wrong in wrong {
                     log::warn!("{wrong}: somebody has changed the rules; they are mended");
                 }
+                true
             }
-            Err(error) => log::error!("the rules cannot be looked after: {error:#}"),
+            Err(error) => {
+                let over = !error.is_for_now();
+                let error = anyhow::Error::new(error);
+                log::error!("the rules cannot be looked after: {error:#}");
+                over
+            }
         }
     }
 
@@ -330,5 +386,18 @@ impl Worker {
             self.filter.warnings(),
         ]
         .concat()
+    }
+}
+
+/// Takes the chains away without a supervisor, as soon as the lock is free. A daemon that is started
+/// meanwhile has chains of the same names: whoever holds the instance lock owns them.
+async fn finish(mut sweep: Sweep, socket: &Path) {
+    loop {
+        tokio::time::sleep(sweep::PAUSE).await;
+        match InstanceLock::take(socket) {
+            Err(LockError::Held(_)) => return,
+            _locked if sweep.attempt() != Swept::NotYet => return,
+            _locked => {}
+        }
     }
 }

@@ -16,25 +16,24 @@ use crate::decide::Mode;
 use crate::queue::{QueueHandle, occupancy};
 
 /// From one look at a queue to the next, while packets wait in it.
-const LOOK_AGAIN: Duration = Duration::from_millis(400);
-/// Tries to empty a queue that packets still come into.
-const RELEASE_ROUNDS: usize = 8;
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// A running worker.
 pub(super) struct WorkerProcess {
     pub(super) child: Child,
     pub(super) link: Link,
-    pub(super) queues: Vec<WatchedQueue>,
+    queues: Vec<WatchedQueue>,
+    /// When to look at the queues again; none while nothing waits in any, and the signal of a
+    /// packet is waited for instead.
+    pub(super) look_at: Option<Moment>,
     /// When it is to be killed, because it does not stop.
     pub(super) kill_at: Option<Moment>,
 }
 
 /// A queue of the worker, looked at from outside.
-pub(super) struct WatchedQueue {
-    pub(super) handle: QueueHandle,
+struct WatchedQueue {
+    handle: QueueHandle,
     watch: StallWatch,
-    /// When to look again; none while nothing waits, and a packet is waited for instead.
-    pub(super) look_at: Option<Moment>,
 }
 
 impl WorkerProcess {
@@ -67,6 +66,7 @@ impl WorkerProcess {
             child,
             link,
             queues: Vec::new(),
+            look_at: None,
             kill_at: None,
         })
     }
@@ -76,14 +76,7 @@ impl WorkerProcess {
         let mut ready = None;
         loop {
             match self.link.receive() {
-                Ok(Some(Word::Queue(handle))) => {
-                    let watch = StallWatch::default();
-                    self.queues.push(WatchedQueue {
-                        handle,
-                        watch,
-                        look_at: None,
-                    });
-                }
+                Ok(Some(Word::Queue(handle))) => self.watch(handle),
                 Ok(Some(Word::Ready(mode))) => ready = Some(mode),
                 // Its end is told by SIGCHLD.
                 Ok(Some(Word::End) | None) => return ready,
@@ -95,28 +88,39 @@ impl WorkerProcess {
         }
     }
 
+    fn watch(&mut self, handle: QueueHandle) {
+        if let Err(errno) = handle.signal_packets() {
+            log::error!("queue {} cannot be watched: {errno}", handle.number());
+        }
+        let watch = StallWatch::default();
+        self.queues.push(WatchedQueue { handle, watch });
+        // Packets may have come before.
+        self.look_at = Some(Moment::awake());
+    }
+
+    /// Looks whether the worker decides. To be called when a packet came while no look was due,
+    /// and when one is.
     pub(super) fn look_at_queues(&mut self) {
-        let now = Moment::awake();
-        let mut stalled = false;
-        for queue in &mut self.queues {
-            if queue.look_at.is_some_and(|at| at > now) {
-                continue;
-            }
-            match queue.watch.look(occupancy(queue.handle.number())) {
-                Look::Idle => queue.look_at = None,
-                Look::Busy => queue.look_at = Some(Moment::awake().after(LOOK_AGAIN)),
+        let (mut waits, mut dead) = (false, false);
+        for WatchedQueue { handle, watch } in &mut self.queues {
+            let number = handle.number();
+            match watch.look(occupancy(number)) {
+                Look::Idle => {}
+                Look::Busy => waits = true,
                 Look::Stalled { newest } => {
-                    log::error!(
-                        "queue {} has been held for {} ms: letting its packets pass",
-                        queue.handle.number(),
-                        LOOK_AGAIN.as_millis()
-                    );
-                    accept(&queue.handle, newest);
-                    stalled = true;
+                    log::warn!("queue {number} is not served: letting its packets pass");
+                    warn_of(number, handle.accept_up_to(newest));
+                    waits = true;
+                }
+                Look::Dead => {
+                    log::error!("queue {number} is still not served: killing the worker");
+                    dead = true;
                 }
             }
         }
-        if stalled {
+        self.look_at = waits.then(|| Moment::awake().after(LOOK_AGAIN));
+        if dead {
+            self.let_all_pass();
             self.kill();
         }
     }
@@ -136,24 +140,30 @@ impl WorkerProcess {
     /// Lets what the dead worker held pass and closes the duplicates: from then on the rules let
     /// everything pass by themselves (`--queue-bypass`). Whether it had any queue.
     pub(super) fn release(self) -> bool {
-        for queue in &self.queues {
-            let number = queue.handle.number();
-            for _ in 0..RELEASE_ROUNDS {
-                match occupancy(number).filter(|queue| queue.waiting > 0) {
-                    Some(held) => accept(&queue.handle, held.sequence),
-                    None => break,
-                }
+        self.let_all_pass();
+        !self.queues.is_empty()
+    }
+
+    /// What comes from now on passes. What waits already is for the worker to decide.
+    pub(super) fn hold_no_more(&self) {
+        for WatchedQueue { handle, .. } in &self.queues {
+            warn_of(handle.number(), handle.hold_no_more());
+        }
+    }
+
+    /// What waits passes too.
+    fn let_all_pass(&self) {
+        self.hold_no_more();
+        for WatchedQueue { handle, .. } in &self.queues {
+            if let Some(held) = occupancy(handle.number()) {
+                warn_of(handle.number(), handle.accept_up_to(held.sequence));
             }
         }
-        !self.queues.is_empty()
     }
 }
 
-fn accept(handle: &QueueHandle, newest: u32) {
-    if let Err(errno) = handle.accept_up_to(newest) {
-        log::warn!(
-            "cannot let the packets of queue {} pass: {errno}",
-            handle.number()
-        );
+fn warn_of(queue: u16, passed: nix::Result<()>) {
+    if let Err(errno) = passed {
+        log::warn!("cannot let the packets of queue {queue} pass: {errno}");
     }
 }

@@ -129,6 +129,7 @@ impl Iptables {
             warnings: Vec::new(),
         };
         let mut installed = false;
+        let mut clean = Vec::new();
         for &family in plan.families() {
             if family == Family::V6
                 && let Err(error) = self.list(family, Table::Raw)
@@ -139,32 +140,41 @@ impl Iptables {
             }
             applied.families.push(family);
             for chain in plan.chains(family) {
-                if let Err(error) = self.install(family, &chain) {
-                    installed |= error.may_have_installed();
-                    let families = if installed {
-                        &applied.families[..]
-                    } else {
-                        &[]
-                    };
-                    let undo = self.remove_from(families);
-                    return Err(Error::NotApplied {
-                        source: Box::new(error),
-                        undo,
-                    });
+                match self.install(family, &chain) {
+                    Ok(text) if SavedTable::new(&text).own_chains() == [chain.name] => {
+                        clean.push((family, chain.table));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        installed |= error.may_have_installed();
+                        let families = if installed {
+                            &applied.families[..]
+                        } else {
+                            &[]
+                        };
+                        let undo = self.remove_from(families);
+                        return Err(Error::NotApplied {
+                            source: Box::new(error),
+                            undo,
+                        });
+                    }
                 }
                 installed = true;
             }
         }
-        let leftovers = self.remove_unwanted(plan).into_iter();
+        let leftovers = self.remove_unwanted(plan, &clean).into_iter();
         applied.warnings.extend(leftovers.map(Warning::Leftover));
         Ok(applied)
     }
 
     /// Removes our chains that `plan` has no use for: of a plan with more, of another release.
-    /// Their queues may be in use again.
-    fn remove_unwanted(&self, plan: &Plan) -> Vec<Error> {
+    /// Their queues may be in use again. In tables that are `clean` there are none.
+    fn remove_unwanted(&self, plan: &Plan, clean: &[(Family, Table)]) -> Vec<Error> {
         let mut errors = Vec::new();
         for (family, table) in everywhere(&Family::BOTH) {
+            if clean.contains(&(family, table)) {
+                continue;
+            }
             let covered = plan.families().contains(&family);
             let chains = if covered {
                 plan.chains(family)
@@ -181,8 +191,8 @@ impl Iptables {
         errors
     }
 
-    /// Installs one chain and reads it back.
-    fn install(&self, family: Family, wanted: &WantedChain) -> Result<(), Error> {
+    /// Installs one chain and reads its table back.
+    fn install(&self, family: Family, wanted: &WantedChain) -> Result<String, Error> {
         let mut outcome = self.replace(family, wanted);
         if matches!(&outcome, Err(Error::Install { source, .. }) if source.is_refusal()) {
             // Somebody may have deleted a jump between the listing and the batch.
@@ -190,18 +200,18 @@ impl Iptables {
         }
         outcome?;
         // What cannot be read back is not there as far as anybody knows.
-        let text = self.list(family, wanted.table);
-        let defects = text.map_or_else(
-            |error| {
-                vec![Defect::Unreadable {
-                    reason: error.to_string(),
-                }]
-            },
-            |text| SavedTable::new(&text).defects(wanted),
-        );
-        if defects.is_empty() {
-            return Ok(());
-        }
+        let defects = match self.list(family, wanted.table) {
+            Ok(text) => {
+                let defects = SavedTable::new(&text).defects(wanted);
+                if defects.is_empty() {
+                    return Ok(text);
+                }
+                defects
+            }
+            Err(error) => vec![Defect::Unreadable {
+                reason: error.to_string(),
+            }],
+        };
         Err(Error::NotAsInstalled {
             family,
             chain: wanted.name,
@@ -301,7 +311,8 @@ impl Iptables {
     }
 
     /// Removes every chain of ours and every jump to it, in both families, whatever release
-    /// made it. What is not there is not missed. Goes on after an error.
+    /// made it. What is not there is not missed. Goes on after an error, but not where another
+    /// program holds the lock.
     ///
     /// # Errors
     /// All that went wrong.
@@ -315,10 +326,15 @@ impl Iptables {
     }
 
     fn remove_from(&self, families: &[Family]) -> Vec<Error> {
-        let places = everywhere(families);
-        places
-            .flat_map(|(family, table)| self.remove_chains(family, table, |_| true))
-            .collect()
+        let mut errors = Vec::new();
+        for (family, table) in everywhere(families) {
+            errors.extend(self.remove_chains(family, table, |_| true));
+            // One lock is for all tables: for the others it would be waited for in vain.
+            if errors.iter().any(Error::is_for_now) {
+                break;
+            }
+        }
+        errors
     }
 
     /// Removes those of our chains in one table that `is_meant`: jumps first.
@@ -425,6 +441,21 @@ impl Iptables {
 }
 
 impl Error {
+    /// Whether the step may succeed later: another program held the lock of the tables, or
+    /// iptables was silent for so long that it was killed.
+    #[must_use]
+    pub fn is_for_now(&self) -> bool {
+        match self {
+            Self::NotApplied { source, .. } => source.is_for_now(),
+            Self::NotAsInstalled { .. } => false,
+            Self::List { source, .. }
+            | Self::Install { source, .. }
+            | Self::DeleteJump { source, .. }
+            | Self::DeleteChain { source, .. }
+            | Self::Save { source, .. } => source.is_for_now(),
+        }
+    }
+
     /// Whether the step may have changed the kernel's rules although it failed.
     fn may_have_installed(&self) -> bool {
         match self {
@@ -436,7 +467,7 @@ impl Error {
 }
 
 /// Every table of `families`.
-fn everywhere(families: &[Family]) -> impl Iterator<Item = (Family, Table)> {
+pub(super) fn everywhere(families: &[Family]) -> impl Iterator<Item = (Family, Table)> {
     families
         .iter()
         .flat_map(|&family| Table::ALL.map(|table| (family, table)))
@@ -452,7 +483,7 @@ fn means_no_ipv6(error: &CommandError) -> bool {
 }
 
 /// The batch that deletes `jumps` and `chains`.
-fn removal(table: Table, jumps: &[String], chains: &[&str]) -> String {
+pub(super) fn removal(table: Table, jumps: &[String], chains: &[&str]) -> String {
     let mut text = format!("*{table}\n");
     for jump in jumps {
         text.push_str(&deletion(jump));

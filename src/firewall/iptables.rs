@@ -88,6 +88,11 @@ impl CommandError {
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
+
+    /// Whether the same may succeed later.
+    pub fn is_for_now(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::Silent { .. })
+    }
 }
 
 /// No iptables where it was looked for.

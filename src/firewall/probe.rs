@@ -2,7 +2,7 @@
 //! nothing jumps to. `/proc/net/ip_tables_matches` is no substitute: it lists what is loaded,
 //! not what the program and the kernel agree on.
 
-use super::apply::Error;
+use super::apply::{Error, everywhere, removal};
 use super::expression;
 use super::iptables::{CommandError, Iptables};
 use super::plan::{DEFAULT_FOLLOW_MARK, DEFAULT_MARK, Family, Plan, Table};
@@ -152,54 +152,83 @@ impl Iptables {
     pub fn probe(&self) -> Result<Vec<Capability>, Error> {
         let mut capabilities = Vec::new();
         let mut failure = None;
-        'families: for family in Family::BOTH {
-            for feature in Feature::ALL {
-                match self.try_feature(family, feature) {
-                    Ok(capability) => capabilities.push(capability),
-                    Err(error) => {
-                        failure = Some(error);
-                        break 'families;
-                    }
-                }
+        for (family, table) in everywhere(&Family::BOTH) {
+            let features = Feature::ALL.into_iter().filter(|it| it.table() == table);
+            let features: Vec<_> = features.collect();
+            match self.try_features(family, table, &features) {
+                Ok(found) => capabilities.extend(found),
+                Err(error) => failure = Some(error),
             }
-        }
-        for family in Family::BOTH {
-            for table in Table::ALL {
-                let left = self.remove_chains(family, table, |name| name == SCRATCH);
-                failure = failure.or(left.into_iter().next());
+            let is_there = |it: &Capability| it.family == family && it.feature.table() == table;
+            if failure.is_some() {
+                // It says more than what this might complain of.
+                let _left = self.remove_chains(family, table, |name| name == SCRATCH);
+                break;
+            }
+            if capabilities.iter().any(|it| is_there(it) && it.present)
+                && let Err(source) = self.restore(family, &removal(table, &[], &[SCRATCH]))
+            {
+                failure = Some(Error::DeleteChain {
+                    family,
+                    chain: SCRATCH.to_owned(),
+                    source,
+                });
             }
         }
         failure.map_or(Ok(capabilities), Err)
     }
 
-    fn try_feature(&self, family: Family, feature: Feature) -> Result<Capability, Error> {
-        let mut batch = format!("*{}\n:{SCRATCH} - [0:0]\n", feature.table());
-        if let Some(rule) = feature.rule(family) {
-            batch.push_str(&format!("-A {SCRATCH} {rule}\n"));
-        }
-        batch.push_str("COMMIT\n");
-        let error = match self.restore(family, &batch) {
-            Ok(()) => None,
-            Err(error @ CommandError::Refused { .. }) => Some(error.to_string()),
-            Err(error @ CommandError::Start { .. }) if family == Family::V6 => {
-                Some(error.to_string())
-            }
-            Err(source) => {
-                return Err(Error::Install {
-                    family,
-                    chain: SCRATCH,
-                    source,
-                });
-            }
-        };
-        Ok(Capability {
+    /// All at once, which most kernels take; where one is refused, one by one.
+    fn try_features(
+        &self,
+        family: Family,
+        table: Table,
+        features: &[Feature],
+    ) -> Result<Vec<Capability>, Error> {
+        let capability = |&feature: &Feature, error: Option<String>| Capability {
             feature,
             name: feature.name(),
             family,
             present: error.is_none(),
             error,
             consequence: feature.consequence(),
-        })
+        };
+        if self.refusal_of(family, table, features)?.is_none() {
+            return Ok(features.iter().map(|it| capability(it, None)).collect());
+        }
+        features
+            .iter()
+            .map(|it| {
+                let error = self.refusal_of(family, table, std::slice::from_ref(it))?;
+                Ok(capability(it, error))
+            })
+            .collect()
+    }
+
+    /// Installs rules that use `features` in the scratch chain; what was said where that cannot be.
+    fn refusal_of(
+        &self,
+        family: Family,
+        table: Table,
+        features: &[Feature],
+    ) -> Result<Option<String>, Error> {
+        let mut batch = format!("*{table}\n:{SCRATCH} - [0:0]\n");
+        for rule in features.iter().filter_map(|it| it.rule(family)) {
+            batch.push_str(&format!("-A {SCRATCH} {rule}\n"));
+        }
+        batch.push_str("COMMIT\n");
+        match self.restore(family, &batch) {
+            Ok(()) => Ok(None),
+            Err(error @ CommandError::Refused { .. }) => Ok(Some(error.to_string())),
+            Err(error @ CommandError::Start { .. }) if family == Family::V6 => {
+                Ok(Some(error.to_string()))
+            }
+            Err(source) => Err(Error::Install {
+                family,
+                chain: SCRATCH,
+                source,
+            }),
+        }
     }
 }
 

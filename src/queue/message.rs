@@ -137,6 +137,15 @@ pub fn unbind(number: u16) -> Request {
     request
 }
 
+/// A request that lets every packet pass from now on instead of holding it: a queue with room for
+/// none is always full, and fails open (`__nfqnl_enqueue_packet`). Those held already stay.
+#[must_use]
+pub fn hold_no_more(number: u16) -> Request {
+    let mut request = Request::new(MSG_CONFIG, number, false);
+    request.attribute(config::QUEUE_MAXLEN, &0_u32.to_be_bytes());
+    request
+}
+
 /// A request that changes nothing and is acknowledged: it wakes a thread that waits in `recv`
 /// on this queue's socket.
 #[must_use]

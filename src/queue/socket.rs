@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, NetlinkAddr, SetSockOpt, SockFlag, SockProtocol, SockType,
@@ -249,6 +250,27 @@ impl QueueHandle {
         self.request(&message::nudge(self.number))
     }
 
+    /// From now on every packet passes instead of being held. Whoever gives the queue up does
+    /// this first: what is held then is dropped.
+    ///
+    /// # Errors
+    /// Those of send(2).
+    pub fn hold_no_more(&self) -> nix::Result<()> {
+        self.request(&message::hold_no_more(self.number))
+    }
+
+    /// Has the kernel send this process SIGIO for every packet that comes, also when another
+    /// thread has taken it out of the socket before this process looks: poll(2) would miss it then
+    /// (fcntl(2), O_ASYNC).
+    ///
+    /// # Errors
+    /// Those of fcntl(2).
+    pub fn signal_packets(&self) -> nix::Result<()> {
+        set_owner(self.fd.as_fd())?;
+        let flags = OFlag::from_bits_retain(fcntl(&self.fd, FcntlArg::F_GETFL)?);
+        fcntl(&self.fd, FcntlArg::F_SETFL(flags | OFlag::O_ASYNC)).map(drop)
+    }
+
     /// Lets every packet pass that waits, up to and with number `newest`.
     ///
     /// # Errors
@@ -266,6 +288,19 @@ impl AsFd for QueueHandle {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+#[allow(unsafe_code, reason = "nix does not know F_SETOWN")]
+fn set_owner(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: the descriptor is borrowed for the call, which takes a number and no pointer.
+    let result = unsafe {
+        libc::fcntl(
+            fd.as_raw_fd(),
+            libc::F_SETOWN,
+            nix::unistd::getpid().as_raw(),
+        )
+    };
+    Errno::result(result).map(drop)
 }
 
 fn send(fd: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> nix::Result<()> {

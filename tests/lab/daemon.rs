@@ -90,16 +90,12 @@ impl Daemon {
 
     /// The same, where one runs.
     pub(crate) fn try_worker(&self) -> Option<Pid> {
-        let pid = self.pid();
-        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         // The supervisor may be running iptables beside it.
-        let is_worker = |pid: &&str| {
+        let is_worker = |pid: &Pid| {
             let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
             line.is_ok_and(|line| line.split('\0').any(|word| word == "worker"))
         };
-        let children = children.ok()?;
-        let pid = children.split_ascii_whitespace().find(is_worker)?;
-        Some(Pid::from_raw(pid.parse().ok()?))
+        children(self.pid()).into_iter().find(is_worker)
     }
 
     /// Sends the supervisor a signal.
@@ -130,6 +126,27 @@ impl Daemon {
         // Until then its socket still takes connections, which would pass for its successor's.
         wait_for("the worker's end", STOP_LIMIT, || {
             threads_all(worker, |state| matches!(state, 'Z' | 'X'))
+        });
+    }
+
+    /// Kills the supervisor, its worker and whatever they have started, each at once and wherever it
+    /// is, also while they start.
+    pub(crate) fn cut_power(mut self) {
+        let mut family = vec![self.pid()];
+        // Stopped first, so that none of them has another child meanwhile.
+        let mut next = 0;
+        while let Some(&pid) = family.get(next) {
+            let _gone = kill(pid, Signal::SIGSTOP);
+            family.extend(children(pid));
+            next += 1;
+        }
+        for &pid in &family {
+            let _gone = kill(pid, Signal::SIGKILL);
+        }
+        self.child.wait().expect("a child can be waited for");
+        wait_for("the end of all of them", STOP_LIMIT, || {
+            let ended = |&pid: &Pid| threads_all(pid, |state| matches!(state, 'Z' | 'X'));
+            family.iter().all(ended)
         });
     }
 
@@ -174,6 +191,22 @@ impl Drop for Daemon {
 /// Sends a process of the lab a signal.
 pub(crate) fn send(pid: Pid, signal: Signal) {
     kill(pid, signal).expect("it lives");
+}
+
+/// What a process has started and not waited for, by each of its threads.
+fn children(pid: Pid) -> Vec<Pid> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let texts = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("children")).ok());
+    let parse = |text: String| -> Vec<Pid> {
+        let numbers = text
+            .split_ascii_whitespace()
+            .filter_map(|it| it.parse().ok());
+        numbers.map(Pid::from_raw).collect()
+    };
+    texts.flat_map(parse).collect()
 }
 
 /// Stops all threads of a process where they are.

@@ -17,6 +17,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod daemon;
+mod hang;
+mod mounts;
 mod namespace;
 mod server;
 
@@ -27,6 +29,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub(crate) use daemon::{Daemon, freeze, send};
+pub(crate) use hang::hang_at_next_packet;
+pub(crate) use mounts::{SmallDisk, TablesLock};
 pub(crate) use namespace::Namespace;
 pub(crate) use server::{Connection, End, Server};
 
@@ -332,6 +336,20 @@ impl Lab {
     pub(crate) fn start_service_with(&self, config: &str, module: &Path, wait: bool) -> Daemon {
         let module = module.to_str().expect("the lab's paths are text");
         let arguments = ["--service", "--module", module];
+        Daemon::start(&self.phone, self.folder(), config, &arguments, wait)
+    }
+
+    /// The same with a log file.
+    pub(crate) fn start_logging_service(
+        &self,
+        config: &str,
+        module: &Path,
+        log: &Path,
+        wait: bool,
+    ) -> Daemon {
+        let [module, log] =
+            [module, log].map(|path| path.to_str().expect("the lab's paths are text"));
+        let arguments = ["--service", "--module", module, "--log-file", log];
         Daemon::start(&self.phone, self.folder(), config, &arguments, wait)
     }
 }

@@ -154,7 +154,7 @@ fn hex(address: IpAddr) -> String {
 }
 
 #[track_caller]
-fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     let output = command
         .stdin(Stdio::null())
         .output()

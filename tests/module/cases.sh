@@ -279,6 +279,49 @@ is "files" "" "$(find "$module" -name '*.new')"
 said="$(as_manager ash "$module/description.sh" protecting)"
 is "its status without a text" 64 "$?"
 
+begin "the description on a full disk"
+install
+mv /data/adb/modules_update/muzzle "$module"
+shown_before="$(cat "$module/module.prop")"
+cp -a "$module" /data/whole
+mount -t tmpfs -o size=256k full "$module"
+cp /data/whole/module.prop /data/whole/description.sh "$module"
+yes 2>/dev/null >"$module/filling"
+said="$(as_manager ash "$module/description.sh" protecting "telemetry is refused")"
+is "its status" 1 "$?"
+says "cannot be written"
+is "module.prop" "$shown_before" "$(cat "$module/module.prop")"
+is "files" "" "$(find "$module" -name '*.new')"
+rm "$module/filling"
+as_manager ash "$module/description.sh" protecting "telemetry is refused"
+is "the description, with room" "protecting: telemetry is refused | $own" "$(shown)"
+umount "$module"
+
+begin "a start with a full disk"
+install
+mkdir -p "$data/log"
+cp -a "$data" /data/whole.muzzle
+mount -t tmpfs -o size=256k,nr_inodes=64,mode=700 full "$data"
+cp -a /data/whole.muzzle/. "$data"
+yes 2>/dev/null >"$data/filling"
+while mkdir "$data/filling.$((number = ${number:-0} + 1))" 2>/dev/null; do :; done
+reboot
+tries=0
+until rules | grep -q muzzle_out || [ "$tries" -ge 50 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
+is "Muzzle's chains" yes "$(rules | grep -q muzzle_out && echo yes)"
+# shellcheck disable=SC2046 # a list of words
+kill -TERM $(processes | head -n 1)
+tries=0
+while [ -n "$(processes)" ] && [ "$tries" -lt 50 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
+is "Muzzle's rules" "" "$(rules | grep muzzle)"
+umount "$data"
+
 for name in kernelsu apatch; do
     begin "the description under $name"
     eval "manager=\$$name"

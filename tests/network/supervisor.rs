@@ -7,41 +7,9 @@ use hickory_proto::op::ResponseCode;
 use muzzle::firewall::Family;
 use nix::sys::signal::Signal;
 
-use crate::clients::{A, UdpAsker, query, told};
-use crate::lab::{Daemon, Lab, addresses, freeze, send, wait_for};
-use crate::running::{BLOCKED, start, status};
-
-/// The contract's limit (docs/behaviour.md), and half a second for a busy machine.
-const RECOVERY: Duration = Duration::from_millis(1500);
-/// Until the worker is back: the pause after a first failure, and its start.
-const RESTART: Duration = Duration::from_secs(5);
-
-/// What an app is told of a name; none where it waited for longer than the contract allows.
-fn fate(lab: &Lab, family: Family, name: &str) -> Option<ResponseCode> {
-    let asker = UdpAsker::new(lab, addresses(family).dns);
-    asker.wait_at_most(RECOVERY);
-    asker.ask(&query(1, name, A)).map(|answer| told(&answer).0)
-}
-
-#[track_caller]
-fn passes_in_both(lab: &Lab) {
-    for family in Family::BOTH {
-        let told = fate(lab, family, "free.example");
-        assert_eq!(told, Some(ResponseCode::NoError), "{family}");
-    }
-}
-
-#[track_caller]
-fn blocks_again(lab: &Lab, daemon: &Daemon) {
-    for family in Family::BOTH {
-        wait_for("the worker to be back", RESTART, || {
-            fate(lab, family, BLOCKED) == Some(ResponseCode::NXDomain)
-        });
-    }
-    wait_for("its control socket", RESTART, || {
-        std::os::unix::net::UnixStream::connect(&daemon.socket).is_ok()
-    });
-}
+use crate::lab::{Lab, addresses, freeze, hang_at_next_packet, send, wait_for};
+use crate::recovery::{RESTART, blocks_again, fate, passes_in_both};
+use crate::running::{start, status};
 
 #[test]
 fn a_worker_that_is_killed_is_replaced() {
@@ -167,4 +135,75 @@ fn a_supervisor_sleeps_while_nothing_is_sent() {
     let before = pids.map(wake_ups);
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(pids.map(wake_ups), before, "supervisor and worker woke up");
+}
+
+/// One thread hangs with a packet in its hand, while the others go on. No further packet comes that
+/// would tell.
+#[test]
+fn what_a_hung_thread_has_in_its_hand_is_let_pass() {
+    let lab = Lab::new();
+    let daemon = start(&lab, "");
+    for family in Family::BOTH {
+        let worker = daemon.worker();
+        let tracer = hang_at_next_packet(worker, "queue-dns");
+        let told = fate(&lab, family, "free.example");
+        assert_eq!(told, Some(ResponseCode::NoError), "{family}");
+        // Further packets pass too, and show that it is not merely slow.
+        passes_in_both(&lab);
+        tracer.join().expect("it sees the worker's end");
+        blocks_again(&lab, &daemon);
+        assert_ne!(daemon.worker(), worker, "{family}: it was replaced");
+    }
+}
+
+/// No more memory is to be had: Rust ends a process that needs some all the same.
+#[test]
+fn a_worker_that_runs_out_of_memory_is_replaced() {
+    let lab = Lab::new();
+    let before = lab.saved_rules();
+    let daemon = start(&lab, "");
+    let worker = daemon.worker();
+    lab.phone(&format!("prlimit --pid {worker} --as=4096")).ok();
+    // To build the rules anew takes more than is left of what it has.
+    for _ in 0..3 {
+        daemon.signal(Signal::SIGHUP);
+    }
+    wait_for("its end", RESTART, || daemon.try_worker() != Some(worker));
+    passes_in_both(&lab);
+    blocks_again(&lab, &daemon);
+    assert_eq!(status(&lab, &daemon).restarts, 1, "{}", daemon.log());
+    assert!(daemon.stop().success());
+    assert_eq!(lab.saved_rules(), before);
+}
+
+/// What the supervisor has for itself alone; the program's file it shares with the worker.
+#[test]
+fn a_supervisor_takes_less_than_two_megabytes() {
+    let lab = Lab::new();
+    let daemon = start(&lab, "");
+    let pid = daemon.pid();
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
+    let kilobytes: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("Private_"))
+        .filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    assert!((1..2048).contains(&kilobytes), "{kilobytes} kB: {text}");
+}
+
+/// The C library of Android asks netd about every socket, and netd may be the one that hangs: the
+/// worker is started so that it does not (`NetdClient.cpp`, `FwmarkClient::shouldSetFwmark`).
+#[test]
+fn a_worker_does_not_ask_netd() {
+    let lab = Lab::new();
+    let daemon = start(&lab, "");
+    for restarts in 0..2 {
+        let worker = daemon.worker();
+        let environment = std::fs::read(format!("/proc/{worker}/environ")).expect("it lives");
+        let wanted = b"ANDROID_NO_USE_FWMARK_CLIENT=1".as_slice();
+        let set = environment.split(|byte| *byte == 0).any(|it| it == wanted);
+        assert!(set, "after {restarts} restarts");
+        send(worker, Signal::SIGKILL);
+        blocks_again(&lab, &daemon);
+    }
 }

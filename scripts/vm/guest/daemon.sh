@@ -60,34 +60,3 @@ ask status
 is "status" "$(ask status)" "*is protecting*"
 ask reload >/dev/null || fail "reload" "status $?"
 is "refused after a reload" "$(client dns $dns4 $blocked A)" "nxdomain * ms"
-
-heading "the worker is killed"
-worker="$(worker_of "$daemon")"
-kill -KILL "$worker"
-# By the kernel alone, or by the next worker already.
-got="$(client dns $dns4 $blocked A)"
-holds "a question is answered (${got% *}) within 5 s" [ "$(millis_of "$got")" -lt 5000 ]
-soon "another worker takes over" 20 has_worker_other_than "$daemon" "$worker"
-soon "it refuses again" 20 is_refused
-soon "it is ready again" 20 ask status
-
-heading "the worker is stopped with packets in its queue"
-worker="$(worker_of "$daemon")"
-kill -STOP "$worker"
-got="$(client dns $dns4 $blocked A)"
-is "a held question is answered by the resolver" "$got" "$web4 * ms"
-holds "within 5 s (it took $(millis_of "$got") ms)" [ "$(millis_of "$got")" -lt 5000 ]
-soon "the stopped worker is replaced" 20 has_worker_other_than "$daemon" "$worker"
-soon "the new one refuses again" 20 is_refused
-soon "the new one is ready" 20 ask status
-is "status counts two restarts" "$(ask status --json | grep -o '"restarts": *[0-9]*')" '"restarts":*2'
-
-heading "SIGTERM"
-kill -TERM "$daemon"
-code=0
-wait "$daemon" || code=$?
-is "its exit status" "$code" 0
-holds "iptables-save and ip6tables-save are as before" no_rules_left
-is "of its files the note of this boot is left" "$(ls -A /data/local/tmp/control)" boot
-is "traffic passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
-[ "$failed" -eq 0 ] || sed 's/^/  daemon: /' /tmp/daemon.log

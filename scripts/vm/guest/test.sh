@@ -19,6 +19,8 @@ rules_before="$(saved_rules)"
 
 # shellcheck source=scripts/vm/guest/daemon.sh
 . /vm/daemon.sh
+# shellcheck source=scripts/vm/guest/faults.sh
+. /vm/faults.sh
 # shellcheck source=scripts/vm/guest/manager.sh
 . /vm/manager.sh
 # shellcheck source=scripts/vm/guest/module.sh
