@@ -10,10 +10,12 @@
 //! 5. [`record`]: what happened, for counters and the log.
 //!
 //! Around it: [`config`], [`catalogue`] and [`apps`] say what the policy is made of, [`daemon`]
-//! starts and stops it all, [`control`] and [`cli`] are how people talk to it.
+//! starts and stops it all, [`control`] and [`cli`] are how people talk to it. [`capture`] reads
+//! packets from a file instead, for steps 2 to 4.
 
 pub mod act;
 pub mod apps;
+pub mod capture;
 pub mod catalogue;
 pub mod cli;
 pub mod clock;

@@ -173,7 +173,8 @@ impl Packages {
         }
     }
 
-    fn add(&mut self, name: PackageName, app: AppId) {
+    /// Takes `name` in as a package that runs under `app`, unless it is known already.
+    pub fn add(&mut self, name: PackageName, app: AppId) {
         // The file names each package once; should it not, the first line counts.
         if self.by_name.contains_key(&name) {
             self.skipped += 1;

@@ -70,7 +70,7 @@ pub fn run(
 }
 
 /// One record as people read it: when, what became of it, who, what for, why.
-fn line(record: &Record) -> String {
+pub(super) fn line(record: &Record) -> String {
     let (style, outcome) = outcome_style(record.outcome);
     let time = local_time(record.unix_millis);
     let app = record.app.as_deref().unwrap_or("unknown app");

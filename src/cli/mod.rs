@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod live;
 pub mod log;
 pub mod reload;
+pub mod replay;
 pub mod status;
 
 use std::path::{Path, PathBuf};
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Args),
     /// Show what was sent where, and what became of it.
     Log(log::Args),
+    /// Say what would have happened to the traffic in a capture file.
+    Replay(replay::Args),
     /// Make the daemon read its config again; a bad file changes nothing.
     Reload(reload::Args),
     /// Look into what Muzzle knows about endpoints.
@@ -131,6 +134,9 @@ impl Cli {
             }
             Command::Status(args) => status::run(&args, config, &mut out),
             Command::Log(args) => log::run(&args, config, &mut out),
+            Command::Replay(args) => {
+                replay::run(&args, config, &mut out, &mut anstream::stderr())
+            }
             Command::Reload(args) => reload::run(&args, config, &mut out),
             Command::Catalogue(args) => {
                 catalogue::run(&args, config, &mut out, &mut anstream::stderr())

@@ -1,5 +1,5 @@
 //! Tests against the real kernel, each in network namespaces of its own. They need root, legacy
-//! iptables, iproute2, dnsmasq, dig, curl, openssl and conntrack: `scripts/test.sh` checks.
+//! iptables, iproute2, dnsmasq, dig, curl, openssl, conntrack and tcpdump: `scripts/test.sh` checks.
 
 #![cfg(target_os = "linux")]
 
@@ -27,6 +27,7 @@ mod power_loss;
 mod prefilter;
 mod recovery;
 mod redirected;
+mod replay;
 mod resolvers;
 mod running;
 mod service;

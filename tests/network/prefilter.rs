@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use muzzle::firewall::Family;
+use muzzle::parse::http::starts_request;
+use muzzle::parse::tls::starts_client_hello;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
@@ -95,6 +97,7 @@ fn a_client_hello_is_picked_and_nothing_else_of_a_tls_stream() {
             .collect();
         send(&lab, sink, &picked);
         assert_eq!(hits.of(HELLO) - before, picked.len() as u64, "{family}");
+        assert!(picked.iter().all(|payload| starts_client_hello(payload)));
         assert_eq!(hits.of(SYN) - syns, 1, "{family}");
 
         let before = hits.of(HELLO);
@@ -120,6 +123,49 @@ fn a_client_hello_is_picked_and_nothing_else_of_a_tls_stream() {
         let others: Vec<_> = others.iter().map(Vec::as_slice).collect();
         send(&lab, sink, &others);
         assert_eq!(hits.of(HELLO) - before, 0, "{family}");
+        assert!(!others.iter().any(|payload| starts_client_hello(payload)));
+    }
+}
+
+/// Whether a payload is picked.
+type Picks = fn(&[u8]) -> bool;
+
+/// What is asked of the kernel in text is in code too, for captures.
+#[test]
+fn the_kernel_and_replay_pick_the_same_payloads() {
+    let lab = Lab::bare();
+    let _iptables = apply(&lab, &plan());
+    let hello = [0x16, 3, 1, 0, 0xff, 1, 0, 0];
+    for family in Family::BOTH {
+        let hits = Hits { lab: &lab, family };
+        let cases: [(&str, u16, &[u8], Picks); 2] = [
+            (HELLO, 443, &hello, starts_client_hello),
+            (REQUEST, 80, b"PUT /x H", starts_request),
+        ];
+        for (rule, port, start, picks) in cases {
+            let mut payloads: Vec<_> =
+                (1..=start.len()).map(|end| start[..end].to_vec()).collect();
+            for at in 0..start.len() {
+                for value in [0, 1, 2, 3, 4, 5, 0x15, 0x17, b'P', b'p', b' ', 0xff] {
+                    let mut payload = start.to_vec();
+                    payload[at] = value;
+                    payloads.push(payload);
+                }
+            }
+            let payloads: Vec<_> = payloads.iter().map(Vec::as_slice).collect();
+            let expected = payloads.iter().filter(|payload| picks(payload)).count();
+            assert!(
+                expected > 10 && expected < payloads.len() - 10,
+                "{expected}"
+            );
+            let before = hits.of(rule);
+            send(
+                &lab,
+                SocketAddr::new(addresses(family).sink, port),
+                &payloads,
+            );
+            assert_eq!(hits.of(rule) - before, expected as u64, "{family} {rule}");
+        }
     }
 }
 
@@ -142,6 +188,7 @@ fn an_http_request_is_picked_by_its_method() {
         let before = hits.of(REQUEST);
         send(&lab, sink, &picked);
         assert_eq!(hits.of(REQUEST) - before, picked.len() as u64, "{family}");
+        assert!(picked.iter().all(|payload| starts_request(payload)));
 
         let before = hits.of(REQUEST);
         let others: [&[u8]; 8] = [
@@ -156,6 +203,7 @@ fn an_http_request_is_picked_by_its_method() {
         ];
         send(&lab, sink, &others);
         assert_eq!(hits.of(REQUEST) - before, 0, "{family}");
+        assert!(!others.iter().any(|payload| starts_request(payload)));
     }
 }
 

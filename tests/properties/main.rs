@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod captures;
 mod dns;
 mod flow_table;
 #[path = "../packet_cases/forged.rs"]
@@ -12,6 +13,8 @@ mod inspector;
 mod packets;
 mod redaction;
 mod streams;
+#[path = "../replay/write.rs"]
+mod write;
 
 use proptest::prelude::*;
 
