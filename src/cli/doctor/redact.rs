@@ -158,9 +158,15 @@ impl<'a> Redactor<'a> {
     fn argument(&mut self, rest: &str, before: char, is_own: bool) -> Found {
         if let Some(counters) = rest.strip_prefix('[').and_then(|it| it.split_once(']')) {
             let (packets, bytes) = counters.0.split_once(':').unwrap_or_default();
-            let is_number =
-                |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            if is_number(packets) && is_number(bytes) {
+            // An address and a port in hex may look the same (`50306030:0035`); but no packet is
+            // of no bytes, and no counter begins with 0.
+            let number = |text: &str| {
+                let is_plain = text == "0" || !text.starts_with(['0', '+']);
+                text.parse::<u64>().ok().filter(|_| is_plain)
+            };
+            if let (Some(packets), Some(bytes)) = (number(packets), number(bytes))
+                && packets <= bytes
+            {
                 let length = counters.0.len() + 2;
                 return Some((length, rest[..length].to_owned()));
             }
