@@ -274,6 +274,7 @@ impl Plan {
         if lacks(Feature::U32) {
             self.tls_ports.clear();
             self.http_ports.clear();
+            self.quic_ports.clear();
         }
         Ok(self)
     }

@@ -182,4 +182,6 @@ pub(crate) enum Reading {
     Understood,
     Malformed,
     Incomplete,
+    #[serde(rename = "unknown version")]
+    UnknownVersion,
 }

@@ -190,6 +190,7 @@ const fn reading(seen: &Inspection) -> Reading {
         inspect::Reading::Understood => Reading::Understood,
         inspect::Reading::Malformed => Reading::Malformed,
         inspect::Reading::Incomplete => Reading::Incomplete,
+        inspect::Reading::UnknownVersion => Reading::UnknownVersion,
     }
 }
 
