@@ -29,13 +29,26 @@ fn main() {
         ("DNS query, blocked", query("sa.api.intl.miui.com")),
         ("TLS hello, openssl", hello()),
     ];
+    let quic_cases = [
+        ("aioquic", vec![AIOQUIC]),
+        ("aioquic, version 2", vec![AIOQUIC_V2]),
+        ("Chromium, 2 datagrams", CHROMIUM.to_vec()),
+    ];
     println!("ns per packet, median of {ROUNDS} rounds of {CALLS}:");
     for (name, packet) in &cases {
-        println!("  {name:<22} {:>6.0}", median(|| inspect(packet, &ruleset)));
+        println!("  {name:<28} {:>6.0}", median(|| inspect(packet, &ruleset)));
+    }
+    for (name, datagrams) in quic_cases {
+        let name = format!("QUIC, {name}");
+        println!(
+            "  {name:<28} {:>6.0}",
+            median(|| connect(&datagrams, &ruleset))
+        );
     }
     let packet = &cases[0].1;
     println!(
-        "  with its event sent    {:>6.0}",
+        "  {:<28} {:>6.0}",
+        "DNS query with its event",,
         median(|| record(packet, &ruleset))
     );
 }
@@ -55,6 +68,25 @@ fn inspect(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
         black_box(inspector.inspect(packet, UID, NOW, ruleset, &mut scratch));
     }
     start.elapsed().as_secs_f64() * 1e9 / CALLS as f64
+}
+
+/// A new connection each time, from one port after the other: keys are derived, the hello is read.
+fn connect(datagrams: &[&[u8]], ruleset: &Arc<Ruleset>) -> f64 {
+    let mut inspector = Inspector::default();
+    let mut scratch = [0; 2048];
+    let mut packets: Vec<_> = (1024..2048)
+        .flat_map(|port| datagrams.iter().map(move |payload| quic(port, payload)))
+        .collect();
+    let start = Instant::now();
+    let mut decided = 0;
+    for packet in packets.iter_mut().cycle().take(CALLS) {
+        let packet = black_box(packet);
+        let seen = inspector.inspect(packet, UID, NOW, ruleset, &mut scratch);
+        decided += usize::from(seen.sighting.is_some());
+    }
+    let nanoseconds = start.elapsed().as_secs_f64() * 1e9 / CALLS as f64;
+    assert_eq!(decided, CALLS / datagrams.len());
+    nanoseconds
 }
 
 fn record(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
@@ -95,6 +127,20 @@ fn query(name: &str) -> Vec<u8> {
     let builder = PacketBuilder::ipv4([10, 77, 0, 2], [203, 0, 113, 53], 64).udp(40_000, 53);
     let mut packet = Vec::new();
     builder.write(&mut packet, &message).unwrap();
+    packet
+}
+
+const AIOQUIC: &[u8] = include_bytes!("../tests/data/aioquic1_v1.bin");
+const AIOQUIC_V2: &[u8] = include_bytes!("../tests/data/aioquic1_v2.bin");
+const CHROMIUM: [&[u8]; 2] = [
+    include_bytes!("../tests/data/chromium156_1.bin"),
+    include_bytes!("../tests/data/chromium156_2.bin"),
+];
+
+fn quic(port: u16, payload: &[u8]) -> Vec<u8> {
+    let builder = PacketBuilder::ipv4([10, 77, 0, 2], [198, 51, 100, 7], 64).udp(port, 443);
+    let mut packet = Vec::new();
+    builder.write(&mut packet, payload).unwrap();
     packet
 }
 

@@ -81,7 +81,7 @@ impl Feature {
                 "forged packets could not be kept off the network: the family stays unfiltered"
             }
             Self::U32 => {
-                "server names and HTTP hosts are not seen: only DNS and addresses decide"
+                "server names, HTTP hosts and QUIC are not seen: only DNS and addresses decide"
             }
             Self::Notrack => {
                 "forged DNS answers are deleted from connection tracking one by one"

@@ -9,6 +9,7 @@
 mod build;
 mod case;
 mod forged;
+mod quic;
 
 use std::fmt::Write as _;
 use std::fs;

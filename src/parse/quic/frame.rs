@@ -1,10 +1,10 @@
 //! Frames of Initial packets (RFC 9000 sections 12.4 and 19).
 
-use super::varint;
+use super::{varint, without_zeros};
 use crate::parse::Malformed;
 use crate::parse::cursor::Cursor;
 
-const PADDING: u64 = 0x00;
+/// A zero is a PADDING frame; the type of the next is another.
 const PING: u64 = 0x01;
 const ACK: u64 = 0x02;
 /// An ACK with ECN counts.
@@ -41,12 +41,12 @@ fn next_crypto_frame<'a>(
     cursor: &mut Cursor<'a>,
 ) -> Result<Option<CryptoFrame<'a>>, Malformed> {
     loop {
-        skip_padding(cursor)?;
+        *cursor = Cursor::at(without_zeros(cursor.rest()), 0);
         if cursor.rest().is_empty() {
             return Ok(None);
         }
         match varint(cursor)? {
-            PADDING | PING => {}
+            PING => {}
             kind @ (ACK | ACK_ECN) => skip_ack(cursor, kind)?,
             CRYPTO => {
                 let offset = varint(cursor)?;
@@ -61,16 +61,6 @@ fn next_crypto_frame<'a>(
             _ => return Err(Malformed),
         }
     }
-}
-
-/// Most of an Initial is padding: what is zero is left out in long steps.
-fn skip_padding(cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
-    let (blocks, _) = cursor.rest().as_chunks::<32>();
-    let zeros = blocks
-        .iter()
-        .take_while(|block| block.iter().fold(0, |all, byte| all | byte) == 0);
-    let length = 32 * zeros.count();
-    cursor.take(length).map(drop)
 }
 
 /// RFC 9000 section 19.3.

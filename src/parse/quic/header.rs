@@ -1,6 +1,6 @@
 //! Long headers (RFC 9000 section 17.2), and the packets of a datagram (section 12.2).
 
-use super::varint;
+use super::{varint, without_zeros};
 use crate::parse::Malformed;
 use crate::parse::cursor::Cursor;
 
@@ -104,14 +104,12 @@ pub enum Packet<'a> {
 pub fn packets(datagram: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Malformed>> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
-        let start = rest.iter().position(|&byte| byte != 0)?;
-        let present = rest.get(start..)?;
-        rest = &[];
-        if present.first()? & LONG_HEADER == 0 {
+        if rest.first()? & LONG_HEADER == 0 {
             return None; // 1-RTT, which has no length, or no QUIC
         }
+        let present = std::mem::take(&mut rest);
         Some(packet(present).map(|(packet, after)| {
-            rest = after;
+            rest = without_zeros(after);
             packet
         }))
     })

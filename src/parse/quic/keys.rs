@@ -144,3 +144,86 @@ impl Initial<'_> {
         Ok(frames_at..end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse::quic::{CryptoStream, Packet, crypto_frames, packets};
+    use crate::parse::tls::server_name_in_handshake;
+    use crate::parse::{Detected, DomainName};
+
+    /// RFC 9001 appendix A.2 and RFC 9369 appendix A.2: the same frames in both versions.
+    const RFC_9001: &[u8] = include_bytes!("../../../tests/data/rfc9001_initial.bin");
+    const RFC_9369: &[u8] = include_bytes!("../../../tests/data/rfc9369_initial.bin");
+    const RFC_DESTINATION: [u8; 8] = [0x83, 0x94, 0xc8, 0xf0, 0x3e, 0x51, 0x57, 0x08];
+
+    fn only(datagram: &[u8]) -> Initial<'_> {
+        let Some(Ok(Packet::Initial(initial))) = packets(datagram).next() else {
+            panic!("it starts with an Initial");
+        };
+        initial
+    }
+
+    #[test]
+    fn the_packets_of_the_rfcs() {
+        for (datagram, version) in [(RFC_9001, Version::V1), (RFC_9369, Version::V2)] {
+            assert_eq!(packets(datagram).count(), 1);
+            let initial = only(datagram);
+            assert_eq!(initial.version, version);
+            assert_eq!(initial.destination.as_bytes(), RFC_DESTINATION);
+            let mut out = [0xee; MAX_INITIAL_BYTES];
+            let frames = initial.open(&initial.destination, &mut out).unwrap();
+            assert_eq!(frames, 22..1200 - TAG_BYTES);
+            // The header without its protection.
+            assert_eq!(
+                out[..18],
+                [&[datagram[0] & 0xf0 | 3][..], &datagram[1..18]].concat()
+            );
+            assert_eq!(out[18..22], [0, 0, 0, 2]);
+            assert_eq!(out[22..26], [0x06, 0x00, 0x40, 0xf1]);
+            assert_eq!(out[26 + 0xf1..frames.end], [0; 917]);
+            let mut stream = CryptoStream::default();
+            for frame in crypto_frames(&out[frames]) {
+                stream.insert(frame.unwrap());
+            }
+            assert_eq!(stream.start().len(), 0xf1);
+            let name = DomainName::from_text("example.com").unwrap();
+            assert_eq!(
+                server_name_in_handshake(stream.start()),
+                Detected::Found(name)
+            );
+        }
+    }
+
+    #[test]
+    fn other_keys_and_any_changed_byte_are_refused() {
+        let mut out = [0; MAX_INITIAL_BYTES];
+        let other = ConnectionId::new(b"another").unwrap();
+        assert_eq!(only(RFC_9001).open(&other, &mut out), Err(Malformed));
+        for at in 0..RFC_9001.len() {
+            let mut changed = RFC_9001.to_vec();
+            changed[at] ^= 1;
+            let opened = packets(&changed).find_map(|packet| match packet {
+                Ok(Packet::Initial(initial)) => {
+                    initial.open(&initial.destination, &mut out).ok()
+                }
+                _ => None,
+            });
+            assert_eq!(opened, None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_or_too_long_is_refused() {
+        let mut out = [0; MAX_INITIAL_BYTES];
+        for bytes in (0..60).chain([MAX_INITIAL_BYTES]) {
+            let length = u16::try_from(bytes).unwrap() | 0x4000;
+            let mut packet = RFC_9001[..16].to_vec();
+            packet.extend(length.to_be_bytes());
+            packet.resize(packet.len() + bytes, 0x55);
+            let initial = only(&packet);
+            let opened = initial.open(&initial.destination, &mut out);
+            assert_eq!(opened, Err(Malformed), "{bytes}");
+        }
+    }
+}

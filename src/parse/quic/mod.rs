@@ -34,9 +34,31 @@ fn varint(cursor: &mut Cursor<'_>) -> Result<u64, Malformed> {
         .fold(start, |value, &byte| value << 8 | u64::from(byte)))
 }
 
+/// What is left of `bytes` without the zeros they start with: often most of a datagram, and so
+/// looked at in long steps.
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let (blocks, _) = bytes.as_chunks::<32>();
+    let zeros = |block: &&[u8; 32]| block.iter().fold(0, |all, byte| all | byte) == 0;
+    let blocks = blocks.iter().take_while(zeros).count();
+    let rest = bytes.get(32 * blocks..).unwrap_or_default();
+    let start = rest.iter().position(|&byte| byte != 0);
+    start
+        .and_then(|start| rest.get(start..))
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_are_left_out_at_the_start_only() {
+        for zeros in 0..100 {
+            let bytes = [&vec![0; zeros], &[7, 0, 0][..]].concat();
+            assert_eq!(without_zeros(&bytes), [7, 0, 0], "{zeros}");
+            assert!(without_zeros(&vec![0; zeros]).is_empty());
+        }
+    }
 
     /// The examples of RFC 9000 appendix A.1.
     #[test]
