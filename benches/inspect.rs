@@ -48,7 +48,7 @@ fn main() {
     let packet = &cases[0].1;
     println!(
         "  {:<28} {:>6.0}",
-        "DNS query with its event",,
+        "DNS query with its event",
         median(|| record(packet, &ruleset))
     );
 }
@@ -74,12 +74,12 @@ fn inspect(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
 fn connect(datagrams: &[&[u8]], ruleset: &Arc<Ruleset>) -> f64 {
     let mut inspector = Inspector::default();
     let mut scratch = [0; 2048];
-    let mut packets: Vec<_> = (1024..2048)
+    let packets: Vec<_> = (1024..2048)
         .flat_map(|port| datagrams.iter().map(move |payload| quic(port, payload)))
         .collect();
     let start = Instant::now();
     let mut decided = 0;
-    for packet in packets.iter_mut().cycle().take(CALLS) {
+    for packet in packets.iter().cycle().take(CALLS) {
         let packet = black_box(packet);
         let seen = inspector.inspect(packet, UID, NOW, ruleset, &mut scratch);
         decided += usize::from(seen.sighting.is_some());

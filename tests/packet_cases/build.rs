@@ -222,8 +222,9 @@ fn in_records(handshake: &[u8], record_bytes: usize) -> Vec<u8> {
 
 fn initial(packet: &Initial) -> Vec<u8> {
     let hello = packet.hello.as_ref().map(client_hello).unwrap_or_default();
-    let whole = vec![0..hello.len()];
-    let pieces = packet.pieces.as_ref().unwrap_or(&whole);
+    let whole = 0..hello.len();
+    let pieces = packet.pieces.as_deref();
+    let pieces = pieces.unwrap_or(std::slice::from_ref(&whole));
     let pieces = pieces.iter().filter(|piece| !piece.is_empty());
     let crypto = pieces.flat_map(|piece| quic::crypto(piece.start, &hello[piece.clone()]));
     let frames: Vec<u8> = hex(&packet.frames)

@@ -74,6 +74,9 @@ fn bytes_to_the_name(hello: &[u8]) -> usize {
     needed
 }
 
+/// A piece of a hello: its start and its end.
+type Piece = (usize, usize);
+
 /// How a hello is sent: where it is cut, what is sent besides, in which order, how many pieces a
 /// packet has and how many packets a datagram.
 #[derive(Debug)]
@@ -109,7 +112,7 @@ fn sending() -> impl Strategy<Value = Sending> {
 
 impl Sending {
     /// The pieces of `hello` in the order they are sent in.
-    fn ranges(&self, hello: &[u8]) -> Vec<(usize, usize)> {
+    fn ranges(&self, hello: &[u8]) -> Vec<Piece> {
         let mut borders: Vec<_> = self.cuts.iter().map(|cut| cut.index(hello.len())).collect();
         borders.extend([0, hello.len()]);
         borders.sort_unstable();
@@ -125,7 +128,7 @@ impl Sending {
     }
 
     /// The datagrams, and with each the pieces that have been sent by then.
-    fn datagrams(&self, hello: &[u8]) -> Vec<(Vec<u8>, Vec<(usize, usize)>)> {
+    fn datagrams(&self, hello: &[u8]) -> Vec<(Vec<u8>, Vec<Piece>)> {
         let ranges = self.ranges(hello);
         let mut sent = 0;
         let mut packets = Vec::new();
@@ -167,11 +170,10 @@ impl Sending {
 }
 
 /// How many bytes from the start on have all been sent.
-fn contiguous(sent: &[(usize, usize)]) -> usize {
+fn contiguous(sent: &[Piece]) -> usize {
     let mut sorted = sent.to_vec();
     sorted.sort_unstable();
-    let more =
-        |end: usize, &(from, to): &(usize, usize)| if from <= end { end.max(to) } else { end };
+    let more = |end: usize, &(from, to): &Piece| if from <= end { end.max(to) } else { end };
     sorted.iter().fold(0, more)
 }
 
