@@ -53,11 +53,16 @@ fn hello_in(datagrams: &[&[u8]]) -> Vec<u8> {
     stream.start().to_vec()
 }
 
-fn real_hello() -> impl Strategy<Value = Vec<u8>> {
+/// A real client's hello, and how many of its bytes it takes to know the name.
+fn real_hello() -> impl Strategy<Value = (Vec<u8>, usize)> {
+    let with_needed = |hello: Vec<u8>| {
+        let needed = bytes_to_the_name(&hello);
+        Just((hello, needed))
+    };
     prop_oneof![
-        Just(hello_in(&CHROMIUM)),
-        Just(hello_in(&AIOQUIC_LARGE)),
-        Just(hello_in(&[AIOQUIC_V2])),
+        with_needed(hello_in(&CHROMIUM)),
+        with_needed(hello_in(&AIOQUIC_LARGE)),
+        with_needed(hello_in(&[AIOQUIC_V2])),
     ]
 }
 
@@ -230,10 +235,9 @@ fn hellos_of_real_clients_have_the_name_that_others_read() {
 proptest! {
     #[test]
     fn a_name_is_known_when_the_bytes_up_to_it_are_there(
-        hello in real_hello(),
+        (hello, needed) in real_hello(),
         sending in sending(),
     ) {
-        let needed = bytes_to_the_name(&hello);
         let ends = ("10.77.0.2:40000".parse().unwrap(), "203.0.113.7:443".parse().unwrap());
         let (ruleset, mut inspector) = (ruleset(), Inspector::default());
         let mut scratch = [0; 2048];
