@@ -127,6 +127,10 @@ fn a_blocked_name_is_refused_at_once_and_over_tcp_too() {
         assert!(arrived(family) > 0);
     }
     door.assert_nothing_forged_left();
+    // Four over QUIC, as many over TCP, and the two that pass.
+    wait_for("the records", Duration::from_secs(3), || {
+        records(&lab, &daemon).len() == 10
+    });
     let told = records(&lab, &daemon);
     let count = |protocol, outcome| {
         let such = told.iter().filter(|it| it.protocol == protocol);
@@ -200,14 +204,14 @@ fn a_connection_costs_three_packets_however_much_it_sends() {
     let mut before = 0;
     for family in Family::BOTH {
         let web = addresses(family).web;
-        for options in ["send=1", "send=2000000", "send=2000000 alpn=1600"] {
+        for options in ["send=1", "send=500000", "send=500000 alpn=1600"] {
             assert_served(&client(&lab, "free.example", web, options));
             let packets = queue(&lab, &daemon, "connections").counters.packets;
             eprintln!("{family} {options}: {} packets queued", packets - before);
             assert!(packets - before <= 3, "{family} {options}");
             before = packets;
         }
-        assert!(arrived(family) > 3000);
+        assert!(arrived(family) > 700);
     }
 }
 
@@ -269,9 +273,12 @@ fn what_chromium_sends_is_refused_and_stays_refused() {
         }
         assert_eq!(arrived(family), 1, "{family}");
     }
-    let told = records(&lab, &daemon).into_iter();
-    let names: Vec<_> = told.filter_map(|it| it.name).collect();
-    assert_eq!(names, [CHROMIUM_NAME; 2]);
+    let names = || {
+        let told = records(&lab, &daemon).into_iter();
+        told.filter_map(|it| it.name).collect::<Vec<_>>()
+    };
+    wait_for("the records", Duration::from_secs(3), || names().len() == 2);
+    assert_eq!(names(), [CHROMIUM_NAME; 2]);
 }
 
 /// UDP_SEGMENT: the kernel hands several datagrams over as one packet.

@@ -20,7 +20,7 @@ from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, Stream
 from aioquic.quic.packet import QuicProtocolVersion
 
 # Real clients wait for longer.
-LIMIT_SECONDS = 3
+LIMIT_SECONDS = 8
 VERSIONS = {"1": QuicProtocolVersion.VERSION_1, "2": QuicProtocolVersion.VERSION_2}
 
 
@@ -60,6 +60,8 @@ async def over_quic(name, address, port, options):
         original_version=version,
         supported_versions=also + [version],
         verify_mode=ssl.CERT_NONE,
+        # A busy machine is no lossy network: nothing is sent again because it took long.
+        initial_rtt=1.0,
     )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -71,8 +73,8 @@ async def over_quic(name, address, port, options):
     payload = bytes(int(options.get("send", "1")))
     loop = asyncio.get_running_loop()
     _, client = await loop.create_datagram_endpoint(lambda: Client(quic, payload), sock=sock)
-    start = time.monotonic()
     client.connect(sock.getpeername())
+    start = time.monotonic()  # the hello is on its way
     try:
         outcome = await asyncio.wait_for(client.outcome, LIMIT_SECONDS)
     except TimeoutError:

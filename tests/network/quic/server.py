@@ -25,6 +25,8 @@ async def main(certificate, key, port, retry, *addresses):
         alpn_protocols=["lab"],
         # A client that offers both is moved to version 2 (RFC 9368 section 2.3).
         supported_versions=[QuicProtocolVersion.VERSION_2, QuicProtocolVersion.VERSION_1],
+        # As in client.py.
+        initial_rtt=1.0,
     )
     configuration.load_cert_chain(certificate, key)
     for address in addresses:
