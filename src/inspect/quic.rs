@@ -6,13 +6,15 @@
 //! packets carry the server's choice. After a Retry the client begins anew with the ID from it, and
 //! so do the keys. Which of the two it is, the packet's authentication tells.
 
+use std::ops::Range;
+
 use super::{Context, Inspection, Reading};
 use crate::act::{Act, ConnectionRefusal, icmp};
-use crate::decide::{Evidence, FlowKey, FlowTable};
+use crate::decide::{Evidence, FlowKey, FlowTable, UnixSeconds};
 use crate::parse::quic::{
     self, ConnectionId, CryptoStream, Initial, MAX_INITIAL_BYTES, Packet, Version,
 };
-use crate::parse::{Detected, Malformed, tls};
+use crate::parse::{Detected, DomainName, Malformed, tls};
 
 /// Connections remembered side by side, and for how many seconds: by then a client has given up, or
 /// sends no Initial any more.
@@ -102,13 +104,7 @@ impl QuicConnections {
         if let Some(settled) = same.and_then(|it| it.settled(context, ip_packet, out)) {
             return settled; // no need to look inside
         }
-        let remembered = known.map(|it| it.first_destination);
-        let present = Some(initial.destination).filter(|it| remembered.as_ref() != Some(it));
-        let opened = [remembered, present].into_iter().flatten().find_map(|id| {
-            let frames = initial.open(&id, &mut self.opened).ok()?;
-            Some((id, frames))
-        });
-        let Some((first_destination, frames)) = opened else {
+        let Some((first_destination, frames)) = self.open(initial, known) else {
             return Inspection::pass(Reading::Malformed);
         };
         let same = known.filter(|it| it.first_destination == first_destination);
@@ -118,34 +114,20 @@ impl QuicConnections {
         // Versions do not change in the middle of a hello: the server chooses when it has read it
         // (RFC 9368 section 2.3).
         let goes_on = same.is_some_and(|it| it.version == initial.version);
-        let begun = self.hellos.get_mut(&key, context.now).filter(|_| goes_on);
-        let is_fresh = begun.is_none();
-        let stream = begun.unwrap_or_else(|| {
-            self.fresh.clear();
-            &mut self.fresh
-        });
-        for frame in quic::crypto_frames(self.opened.get(frames).unwrap_or_default()) {
-            match frame {
-                Ok(frame) => stream.insert(frame),
-                Err(Malformed) => return Inspection::pass(Reading::Malformed),
-            }
-        }
         let mut connection = Connection {
             first_destination,
             version: initial.version,
             stage: Stage::Reading,
         };
-        let name = tls::server_name_in_handshake(stream.start());
+        let name = self.read(key, goes_on, frames, context.now);
         let evidence = match &name {
-            Detected::Incomplete => {
-                if is_fresh {
-                    self.hellos.insert(key, (*self.fresh).clone(), context.now);
-                }
+            Err(Malformed) => return Inspection::pass(Reading::Malformed),
+            Ok(Detected::Incomplete) => {
                 self.connections.insert(key, connection, context.now);
                 return Inspection::pass(Reading::Incomplete);
             }
-            Detected::NotPresent => Evidence::Unnamed,
-            Detected::Found(name) => Evidence::Sni(name),
+            Ok(Detected::NotPresent) => Evidence::Unnamed,
+            Ok(Detected::Found(name)) => Evidence::Sni(name),
         };
         let verdict = context.decide(evidence);
         let (stage, act) = if verdict.1.refuses() {
@@ -162,9 +144,47 @@ impl QuicConnections {
             sighting: Some(context.sighting(evidence, verdict)),
         }
     }
-}
 
-impl QuicConnections {
+    /// Decrypts a packet with the keys of the connection that is known, or else of a new one: the
+    /// first destination that they come from, and where the frames now are in `opened`.
+    fn open(
+        &mut self,
+        initial: &Initial<'_>,
+        known: Option<Connection>,
+    ) -> Option<(ConnectionId, Range<usize>)> {
+        let remembered = known.map(|it| it.first_destination);
+        let present = Some(initial.destination).filter(|it| remembered.as_ref() != Some(it));
+        [remembered, present].into_iter().flatten().find_map(|id| {
+            let frames = initial.open(&id, &mut self.opened).ok()?;
+            Some((id, frames))
+        })
+    }
+
+    /// Puts the pieces of the hello in `frames` in their places, beside those that have come before
+    /// where the hello `goes_on`, and looks for the name.
+    fn read(
+        &mut self,
+        key: ConnectionKey,
+        goes_on: bool,
+        frames: Range<usize>,
+        now: UnixSeconds,
+    ) -> Result<Detected<DomainName>, Malformed> {
+        let begun = self.hellos.get_mut(&key, now).filter(|_| goes_on);
+        let is_fresh = begun.is_none();
+        let stream = begun.unwrap_or_else(|| {
+            self.fresh.clear();
+            &mut self.fresh
+        });
+        for frame in quic::crypto_frames(self.opened.get(frames).unwrap_or_default()) {
+            stream.insert(frame?);
+        }
+        let name = tls::server_name_in_handshake(stream.start());
+        if is_fresh && name == Detected::Incomplete {
+            self.hellos.insert(key, (*self.fresh).clone(), now);
+        }
+        Ok(name)
+    }
+
     /// How many connections were forgotten before their time.
     pub(super) const fn evicted(&self) -> u64 {
         self.connections.evicted() + self.hellos.evicted()
