@@ -115,6 +115,14 @@ pub fn packets(datagram: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Malfo
     })
 }
 
+/// Whether a datagram is one that the kernel's rules pick: its first or second packet is an Initial.
+#[must_use]
+pub fn starts_initial(datagram: &[u8]) -> bool {
+    packets(datagram)
+        .take(2)
+        .any(|packet| matches!(packet, Ok(Packet::Initial(_))))
+}
+
 /// The packet that `bytes` start with, and what comes after it.
 fn packet(bytes: &[u8]) -> Result<(Packet<'_>, &[u8]), Malformed> {
     let mut cursor = Cursor::at(bytes, 0);

@@ -17,7 +17,7 @@ mod keys;
 
 pub use crypto_stream::{CryptoStream, MAX_CRYPTO_BYTES};
 pub use frame::{CryptoFrame, crypto_frames};
-pub use header::{ConnectionId, Initial, Packet, Version, packets};
+pub use header::{ConnectionId, Initial, Packet, Version, packets, starts_initial};
 pub use keys::MAX_INITIAL_BYTES;
 
 use super::Malformed;
