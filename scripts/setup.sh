@@ -1,7 +1,11 @@
 #!/bin/sh
 # Installs what building and testing Muzzle needs on Debian or Ubuntu. Run as root; does nothing
 # where everything is there.
+#
+#   ./scripts/setup.sh            what the demo, the benchmarks and the build need too
+#   ./scripts/setup.sh --tests    and aioquic, for the namespace tests
 set -eu
+cd "$(dirname "$0")/.."
 
 missing=""
 need() { # COMMAND PACKAGE
@@ -23,6 +27,8 @@ need shellcheck shellcheck
 need busybox busybox
 # python3-minimal lacks json, which the demo needs.
 python3 -c 'import gzip, json, ssl' 2>/dev/null || missing="$missing python3"
+# aioquic is installed in a folder of its own.
+[ "${1-}" != --tests ] || python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 # rustc calls the linker through it.
 need cc gcc
 need readelf binutils
@@ -44,6 +50,11 @@ if [ -n "$missing" ]; then
     apt-get update -qq
     # shellcheck disable=SC2086 # a list of words
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+if [ "${1-}" = --tests ] && ! target/aioquic/bin/python -c 'import aioquic' 2>/dev/null; then
+    python3 -m venv --clear target/aioquic
+    target/aioquic/bin/pip install --quiet --disable-pip-version-check aioquic==1.7.2
 fi
 
 if ! command -v cargo >/dev/null 2>&1; then

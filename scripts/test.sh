@@ -25,7 +25,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 step "what is needed"
-./scripts/setup.sh
+./scripts/setup.sh --tests
 # rust-toolchain.toml names the toolchain and its targets; rustup installs both where missing.
 rustup show active-toolchain
 rustup target add aarch64-linux-android

@@ -31,6 +31,7 @@ fn full() -> Plan {
         answers_queue: Some(5342),
         tls_ports: vec![8443, 443, 443],
         http_ports: vec![80, 8080],
+        quic_ports: vec![8443, 443],
         ..Plan::default()
     }
 }

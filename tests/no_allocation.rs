@@ -181,14 +181,53 @@ fn packets(port: u16) -> Vec<Vec<u8>> {
             b"GET / HTTP/1.1\r\nHost: fine.test\r\n\r\n",
         ),
         data("203.0.113.9:80", 1000, b"GET / HTTP/1.1\r\nHost: fi"),
+        // Blocked, in one datagram and in two; allowed, and sent again.
+        quic(
+            port,
+            [203, 0, 113, 7],
+            include_bytes!("data/aioquic1_v1.bin"),
+        ),
+        quic(
+            port,
+            [203, 0, 113, 8],
+            include_bytes!("data/chromium156_1.bin"),
+        ),
+        quic(
+            port,
+            [203, 0, 113, 8],
+            include_bytes!("data/chromium156_2.bin"),
+        ),
+        quic(
+            port,
+            [203, 0, 113, 8],
+            include_bytes!("data/chromium156_3.bin"),
+        ),
+        quic(
+            port,
+            [203, 0, 113, 9],
+            include_bytes!("data/rfc9369_initial.bin"),
+        ),
+        quic(
+            port,
+            [203, 0, 113, 9],
+            include_bytes!("data/rfc9369_initial.bin"),
+        ),
         vec![0x45, 0, 0],
     ]
 }
 
 fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
-    let ip = PacketBuilder::ipv4([10, 77, 0, 2], [203, 0, 113, 53], 64);
+    datagram(port, [203, 0, 113, 53], 53, payload)
+}
+
+fn quic(port: u16, to: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    datagram(port, to, 443, payload)
+}
+
+fn datagram(port: u16, to: [u8; 4], to_port: u16, payload: &[u8]) -> Vec<u8> {
+    let ip = PacketBuilder::ipv4([10, 77, 0, 2], to, 64);
     let mut packet = Vec::new();
-    ip.udp(port, 53).write(&mut packet, payload).unwrap();
+    ip.udp(port, to_port).write(&mut packet, payload).unwrap();
     packet
 }
 
@@ -228,7 +267,7 @@ fn the_way_of_every_packet() {
     });
     assert_eq!(
         acts,
-        [9 * 2000, 2000, 2 * 2000, 4 * 2000],
+        [12 * 2000, 2000, 5 * 2000, 4 * 2000],
         "not the mix that was meant"
     );
     assert_eq!(count, 0);

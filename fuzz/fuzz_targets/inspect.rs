@@ -35,8 +35,8 @@ fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Headers around `bytes`, so that the fuzzer need not find them: raw, UDP 53, or TCP to one of a
-/// few ports, the sequence number following from what was sent before.
+/// Headers around `bytes`, so that the fuzzer need not find them: raw, UDP or TCP to one of a few
+/// ports, the sequence number following from what was sent before.
 fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
     let ports = [53_u16, 443, 80, 5222];
     let port = ports[usize::from(kind >> 2 & 3)];
@@ -44,7 +44,8 @@ fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
         0 => bytes.to_vec(),
         1 => {
             let length = u16::try_from(bytes.len() + 8).unwrap();
-            let mut datagram = vec![0x9c, 0x40, 0, 53];
+            let mut datagram = vec![0x9c, 0x40];
+            datagram.extend(port.to_be_bytes());
             datagram.extend(length.to_be_bytes());
             datagram.extend([0, 0]);
             datagram.extend(bytes);

@@ -9,7 +9,7 @@ use crate::parse::Malformed;
 use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::{TcpFlags, TcpSegment};
 use crate::parse::udp::UdpDatagram;
-use crate::parse::{http, tls};
+use crate::parse::{http, quic, tls};
 
 const DNS_PORT: u16 = 53;
 /// Connections that are followed side by side, and how long they are when they say nothing: many
@@ -56,7 +56,9 @@ impl Prefilter {
                 let datagram = UdpDatagram::parse(packet.payload)?;
                 let port = datagram.destination_port;
                 let flow = flow(Protocol::Udp, datagram.source_port, port);
-                (flow, port == DNS_PORT)
+                let is_quic = ports.quic.binary_search(&port).is_ok();
+                let is_initial = is_quic && quic::starts_initial(datagram.payload);
+                (flow, port == DNS_PORT || is_initial)
             }
             ip::TCP => {
                 let segment = TcpSegment::parse(packet.payload)?;
@@ -75,6 +77,9 @@ impl Prefilter {
         // The kernel knows no connection whose SYN was not marked; a capture may begin later.
         let is_incomplete =
             inspection.reading == Reading::Incomplete && flow.remote.port() != DNS_PORT;
+        if flow.protocol == Protocol::Udp {
+            return; // QUIC is picked by what its packets say
+        }
         if inspection.act == Act::Leave {
             self.followed.remove(&flow);
         } else if inspection.act == Act::Follow || is_incomplete {
@@ -109,6 +114,7 @@ mod tests {
         NamedPorts {
             tls: vec![443, 8443],
             http: vec![80, 8443],
+            quic: vec![443],
         }
     }
 
@@ -125,6 +131,19 @@ mod tests {
         let mut header = [0; 16];
         (header[8], header[9]) = (0x50, flags.0);
         packet(ip::TCP, port, &[&header[..], payload].concat())
+    }
+
+    fn datagram(port: u16, payload: &[u8]) -> Vec<u8> {
+        packet(ip::UDP, port, &[&[0; 4], payload].concat())
+    }
+
+    #[test]
+    fn quic_is_picked_by_its_initials() {
+        let mut prefilter = Prefilter::default();
+        let initial = include_bytes!("../../tests/data/aioquic1_v2.bin");
+        assert!(is_picked(&mut prefilter, &datagram(443, initial)));
+        assert!(!is_picked(&mut prefilter, &datagram(8443, initial)));
+        assert!(!is_picked(&mut prefilter, &datagram(443, &[0x40; 1200])));
     }
 
     const NOW: UnixSeconds = UnixSeconds(1000);

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use super::live::SocketArgs;
 use crate::catalogue::{Category, word};
 use crate::control::protocol::{Body, Call};
-use crate::decide::Outcome;
+use crate::decide::{Outcome, Protocol};
 use crate::record::{EvidenceKind, Record};
 
 /// Arguments of `muzzle log`.
@@ -117,6 +117,7 @@ fn evidence(record: &Record) -> String {
     match (record.evidence, &record.qtype) {
         (EvidenceKind::Dns, Some(qtype)) => format!("dns {qtype}"),
         (EvidenceKind::Dns, None) => "dns".into(),
+        (EvidenceKind::Sni, _) if record.protocol == Protocol::Udp => "quic".into(),
         (EvidenceKind::Sni, _) => "tls".into(),
         (EvidenceKind::Host, _) => "http".into(),
         (EvidenceKind::Unnamed, _) => "no name".into(),

@@ -115,6 +115,8 @@ pub struct ConnectionSettings {
     pub tls_ports: Vec<u16>,
     /// Ports whose first payload is read as HTTP; the catalogue adds its own.
     pub http_ports: Vec<u16>,
+    /// UDP ports on which QUIC is looked for; the catalogue adds its own.
+    pub quic_ports: Vec<u16>,
 }
 
 impl Default for ConnectionSettings {
@@ -123,6 +125,7 @@ impl Default for ConnectionSettings {
             refuse: ConnectionRefusal::default(),
             tls_ports: vec![443],
             http_ports: vec![80],
+            quic_ports: vec![443],
         }
     }
 }

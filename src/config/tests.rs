@@ -82,6 +82,7 @@ ttl_secs = 86_400
 refuse = "drop"
 tls_ports = [443, 0x1F90]
 http_ports = []
+quic_ports = [443, 8443]
 [encrypted_dns]
 policy = "fall-back"
 private_dns = "strict"
@@ -117,6 +118,7 @@ action = "block"
             refuse: crate::act::ConnectionRefusal::Drop,
             tls_ports: vec![443, 8080],
             http_ports: Vec::new(),
+            quic_ports: vec![443, 8443],
         },
         encrypted_dns: EncryptedDnsSettings {
             policy: EncryptedDns::FallBack,

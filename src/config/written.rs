@@ -96,6 +96,7 @@ fn connections(section: &mut Section<'_, '_, '_>) -> ConnectionSettings {
         refuse: section.word("refuse", &ends).unwrap_or(default.refuse),
         tls_ports: section.ports("tls_ports").unwrap_or(default.tls_ports),
         http_ports: section.ports("http_ports").unwrap_or(default.http_ports),
+        quic_ports: section.ports("quic_ports").unwrap_or(default.quic_ports),
     }
 }
 

@@ -63,6 +63,7 @@ impl Filter {
             answers_queue: None,
             tls_ports: loaded.ruleset.named_ports.tls.clone(),
             http_ports: loaded.ruleset.named_ports.http.clone(),
+            quic_ports: loaded.ruleset.named_ports.quic.clone(),
             notrack: true,
             conntrack: true,
             inbound: true,

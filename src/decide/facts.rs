@@ -62,7 +62,7 @@ pub enum Evidence<'a> {
         /// The record type asked for (IANA "Resource Record (RR) TYPEs").
         qtype: u16,
     },
-    /// The server name of a TLS ClientHello (RFC 6066 section 3).
+    /// The server name of a TLS ClientHello (RFC 6066 section 3), in TCP or QUIC.
     Sni(&'a DomainName),
     /// An HTTP/1.x request.
     Request {

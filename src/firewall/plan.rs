@@ -81,7 +81,7 @@ pub struct Plan {
     pub follow_mark: u32,
     /// Queue of UDP and TCP port 53.
     pub dns_queue: u16,
-    /// Queue of TCP SYNs, TLS ClientHellos and HTTP requests.
+    /// Queue of TCP SYNs, TLS ClientHellos, HTTP requests and QUIC Initials.
     pub connection_queue: u16,
     /// Queue of DNS answers; none: answers are not looked at.
     pub answers_queue: Option<u16>,
@@ -89,6 +89,8 @@ pub struct Plan {
     pub tls_ports: Vec<u16>,
     /// Ports on which an HTTP/1.x request is looked for.
     pub http_ports: Vec<u16>,
+    /// UDP ports on which a QUIC Initial is looked for.
+    pub quic_ports: Vec<u16>,
     /// The CT target exists: forged packets are kept out of connection tracking.
     pub notrack: bool,
     /// The conntrack match exists: only answers to the phone's own queries are queued.
@@ -111,6 +113,7 @@ impl Default for Plan {
             answers_queue: None,
             tls_ports: vec![443],
             http_ports: vec![80],
+            quic_ports: vec![443],
             notrack: true,
             conntrack: true,
             inbound: true,
@@ -196,6 +199,13 @@ impl Plan {
             for port in distinct(ports) {
                 rules.push(format!(
                     "-p tcp -m tcp --dport {port} -m u32 --u32 \"{expression}\" {connections}"
+                ));
+            }
+        }
+        for port in distinct(&self.quic_ports) {
+            for expression in expression::quic_initial(family) {
+                rules.push(format!(
+                    "-p udp -m udp --dport {port} -m u32 --u32 \"{expression}\" {connections}"
                 ));
             }
         }

@@ -81,7 +81,7 @@ impl Feature {
                 "forged packets could not be kept off the network: the family stays unfiltered"
             }
             Self::U32 => {
-                "server names and HTTP hosts are not seen: only DNS and addresses decide"
+                "server names, HTTP hosts and QUIC are not seen: only DNS and addresses decide"
             }
             Self::Notrack => {
                 "forged DNS answers are deleted from connection tracking one by one"
@@ -274,6 +274,7 @@ impl Plan {
         if lacks(Feature::U32) {
             self.tls_ports.clear();
             self.http_ports.clear();
+            self.quic_ports.clear();
         }
         Ok(self)
     }

@@ -5,6 +5,7 @@
 mod connection;
 mod dns;
 mod dns_stream;
+mod quic;
 mod ruleset;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
 use connection::Connections;
 use dns_stream::DnsStream;
+use quic::QuicConnections;
 pub use ruleset::{NamedPorts, Ruleset};
 
 const DNS_PORT: u16 = 53;
@@ -48,7 +50,7 @@ pub struct Sighting {
 pub enum SightingKind {
     /// A DNS question for this record type.
     Question(u16),
-    /// A TLS server name.
+    /// A TLS server name; over UDP, in a QUIC connection.
     Sni,
     /// An HTTP request's host.
     Host,
@@ -65,8 +67,10 @@ pub enum Reading {
     Understood,
     /// The bytes are not what the ports say; the packet passes.
     Malformed,
-    /// The name would stand in a later segment; the packet passes.
+    /// The name would stand in a later segment or datagram; the packet passes.
     Incomplete,
+    /// A version of QUIC that nothing is known of; the packet passes.
+    UnknownVersion,
 }
 
 /// The answer of [`Inspector::inspect`].
@@ -153,6 +157,7 @@ impl Context<'_> {
 pub struct Inspector {
     dns_streams: FlowTable<DnsStream>,
     connections: Connections,
+    quic: QuicConnections,
 }
 
 impl Default for Inspector {
@@ -160,6 +165,7 @@ impl Default for Inspector {
         Self {
             dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
             connections: Connections::default(),
+            quic: QuicConnections::default(),
         }
     }
 }
@@ -169,14 +175,14 @@ impl Inspector {
     /// inject are written to `out`; how many is part of the answer.
     pub fn inspect(
         &mut self,
-        packet: &[u8],
+        bytes: &[u8],
         uid: Option<Uid>,
         now: UnixSeconds,
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> Inspection {
         let malformed = Inspection::pass(Reading::Malformed);
-        let Ok(packet) = IpPacket::parse(packet) else {
+        let Ok(packet) = IpPacket::parse(bytes) else {
             return malformed;
         };
         let context = |protocol, source_port, destination_port| Context {
@@ -194,11 +200,16 @@ impl Inspector {
                 let Ok(datagram) = UdpDatagram::parse(packet.payload) else {
                     return malformed;
                 };
-                if datagram.destination_port != DNS_PORT {
-                    return Inspection::pass(Reading::Understood);
+                let context = context(
+                    Protocol::Udp,
+                    datagram.source_port,
+                    datagram.destination_port,
+                );
+                if datagram.destination_port == DNS_PORT {
+                    dns::datagram(&context, datagram.payload, out)
+                } else {
+                    self.quic.datagram(&context, bytes, datagram.payload, out)
                 }
-                let context = context(Protocol::Udp, datagram.source_port, DNS_PORT);
-                dns::datagram(&context, datagram.payload, out)
             }
             ip::TCP => {
                 let Ok(segment) = TcpSegment::parse(packet.payload) else {
@@ -219,6 +230,6 @@ impl Inspector {
     /// How many flows were forgotten before their time, because newer ones needed their place.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
-        self.dns_streams.evicted() + self.connections.evicted()
+        self.dns_streams.evicted() + self.connections.evicted() + self.quic.evicted()
     }
 }

@@ -54,18 +54,20 @@ impl Ruleset {
     }
 }
 
-/// TCP ports whose first payload is looked at for a name; each list sorted, without repeats.
+/// Ports whose first payload is looked at for a name; each list sorted, without repeats.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamedPorts {
     /// Where a TLS ClientHello is looked for.
     pub tls: Vec<u16>,
     /// Where an HTTP request is looked for.
     pub http: Vec<u16>,
+    /// UDP ports where QUIC is looked for.
+    pub quic: Vec<u16>,
 }
 
 impl NamedPorts {
     /// The config's ports, and on top of them those of endpoints that are not simply allowed.
-    /// Nobody says what is spoken there, so both are looked for.
+    /// Nobody says what is spoken there, so all are looked for.
     fn new(config: &Config, catalogue: &Catalogue) -> Self {
         let watched = |endpoint: &&Endpoint| config.preset.action(endpoint) != Action::Allow;
         let endpoints = catalogue.endpoints.iter().filter(watched);
@@ -79,10 +81,11 @@ impl NamedPorts {
         Self {
             tls: with(&config.connections.tls_ports),
             http: with(&config.connections.http_ports),
+            quic: with(&config.connections.quic_ports),
         }
     }
 
-    /// Whether a name is looked for in the first payload of connections to `port`.
+    /// Whether a name is looked for in the first payload of TCP connections to `port`.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
         [&self.tls, &self.http]
@@ -110,6 +113,7 @@ mod tests {
             Ruleset::new(&config, Arc::new(catalogue), &Packages::default()).named_ports;
         assert_eq!(ports.tls, [443, 8443, 9000]);
         assert_eq!(ports.http, [80, 443, 9000]);
+        assert_eq!(ports.quic, [443, 9000]);
         assert!(ports.contains(8443) && ports.contains(80) && !ports.contains(5222));
     }
 }

@@ -26,6 +26,11 @@ impl<'a> Cursor<'a> {
         self.bytes
     }
 
+    /// The bytes not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.offset..).unwrap_or_default()
+    }
+
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let end = self.offset.checked_add(length).ok_or(Malformed)?;
         let taken = self.bytes.get(self.offset..end).ok_or(Malformed)?;

@@ -11,6 +11,7 @@ pub mod dns_response;
 pub mod http;
 pub mod ip;
 pub mod name;
+pub mod quic;
 pub mod reassembly;
 pub mod tcp;
 pub mod tls;

@@ -1,7 +1,9 @@
-//! The server name of a TLS ClientHello (RFC 6066 section 3), from the start of a TCP stream.
+//! The server name of a TLS ClientHello (RFC 6066 section 3), from the start of a TCP stream or
+//! of what QUIC carries in place of one.
 //!
 //! The hello may be spread over several TLS records (RFC 8446 section 5.1) and over several TCP
-//! segments; it is walked byte by byte where it lies, so that nothing is copied but the name.
+//! segments; it is walked byte by byte where it lies, so that nothing is copied but the name. QUIC
+//! has no records (RFC 9001 section 4.1.3).
 
 use super::{Detected, DomainName};
 
@@ -35,7 +37,17 @@ enum Stop {
 /// IP literal, for one) is `NotPresent`.
 #[must_use]
 pub fn server_name(stream: &[u8]) -> Detected<DomainName> {
-    match walk(Handshake::new(stream)) {
+    detected(walk(Handshake::in_records(stream)))
+}
+
+/// The same for the contiguous start of a stream of handshake messages without records.
+#[must_use]
+pub fn server_name_in_handshake(stream: &[u8]) -> Detected<DomainName> {
+    detected(walk(Handshake::bare(stream)))
+}
+
+fn detected(walked: Result<DomainName, Stop>) -> Detected<DomainName> {
+    match walked {
         Ok(name) => Detected::Found(name),
         Err(Stop::NotPresent) => Detected::NotPresent,
         Err(Stop::Incomplete) => Detected::Incomplete,
@@ -116,7 +128,7 @@ fn host_name(hello: &mut Handshake<'_>, extension_bytes: usize) -> Result<Domain
     Err(Stop::NotPresent)
 }
 
-/// The bytes of one handshake message, the record headers between them left out.
+/// The bytes of one handshake message, record headers between them left out.
 #[derive(Clone, Debug)]
 struct Handshake<'a> {
     stream: &'a [u8],
@@ -127,11 +139,19 @@ struct Handshake<'a> {
 }
 
 impl<'a> Handshake<'a> {
-    const fn new(stream: &'a [u8]) -> Self {
+    const fn in_records(stream: &'a [u8]) -> Self {
         Self {
             stream,
             record_left: 0,
             message_left: 4, // the handshake header, until that has told
+        }
+    }
+
+    /// As one record without end.
+    const fn bare(stream: &'a [u8]) -> Self {
+        Self {
+            record_left: usize::MAX,
+            ..Self::in_records(stream)
         }
     }
 
@@ -292,6 +312,19 @@ mod tests {
                 assert_eq!(server_name(&stream), found("tracking.miui.com"), "{size}");
             }
         }
+    }
+
+    #[test]
+    fn the_same_without_records() {
+        let hello = hello(&[extension(51, &[7; 1250]), sni(0, b"a.example")].concat());
+        assert_eq!(server_name_in_handshake(&hello), found("a.example"));
+        for end in 0..hello.len() {
+            let start = &hello[..end];
+            assert_eq!(server_name_in_handshake(start), Detected::Incomplete);
+        }
+        let nameless = self::hello(&extension(51, &[7; 50]));
+        assert_eq!(server_name_in_handshake(&nameless), Detected::NotPresent);
+        assert_eq!(server_name_in_handshake(b"\x02"), Detected::NotPresent);
     }
 
     #[test]

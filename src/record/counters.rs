@@ -42,8 +42,10 @@ counters! {
     severed,
     /// Packets that were not what their ports say; they passed.
     malformed,
-    /// Packets whose name would stand in a later segment; they passed.
+    /// Packets whose name would stand in a later segment or datagram; they passed.
     incomplete,
+    /// QUIC packets of a version that nothing is known of; they passed.
+    unknown_version,
     /// Connections that the kernel would not end; the app got a forged reset instead.
     destroy_failed,
     /// Forged packets that could not be sent.
@@ -77,6 +79,7 @@ impl Counters {
             Reading::Understood => {}
             Reading::Malformed => count(&self.malformed),
             Reading::Incomplete => count(&self.incomplete),
+            Reading::UnknownVersion => count(&self.unknown_version),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::inspect::SightingKind;
 pub enum EvidenceKind {
     /// A DNS question.
     Dns,
-    /// The server name of a TLS ClientHello.
+    /// The server name of a TLS ClientHello; over UDP, in a QUIC connection.
     Sni,
     /// The host of an HTTP request.
     Host,

@@ -253,6 +253,12 @@ impl Lab {
         pid
     }
 
+    /// The same in the internet.
+    pub(crate) fn spawn_in_internet(&mut self, line: &str) {
+        let child = start(&mut self.internet.command_line(line));
+        self.children.push(child);
+    }
+
     /// `dig +short` of `name` as an app; empty when there was no answer.
     pub(crate) fn dig(&self, family: Family, name: &str, qtype: &str) -> Finished {
         let dns = addresses(family).dns;

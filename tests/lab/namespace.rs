@@ -35,6 +35,14 @@ impl Namespace {
         command
     }
 
+    /// The same from one line; words are split at blanks.
+    pub(crate) fn command_line(&self, line: &str) -> Command {
+        let mut words = line.split_ascii_whitespace();
+        let mut command = self.command(words.next().expect("a program"));
+        command.args(words);
+        command
+    }
+
     /// Calls `work` on a thread in it: sockets made and programs started there are in it.
     pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let result = thread::scope(|scope| {

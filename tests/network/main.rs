@@ -1,5 +1,6 @@
 //! Tests against the real kernel, each in network namespaces of its own. They need root, legacy
-//! iptables, iproute2, dnsmasq, dig, curl, openssl, conntrack and tcpdump: `scripts/test.sh` checks.
+//! iptables, iproute2, dnsmasq, dig, curl, openssl, conntrack, tcpdump and aioquic: `scripts/test.sh`
+//! checks.
 
 #![cfg(target_os = "linux")]
 
@@ -25,6 +26,7 @@ mod lock_held;
 mod other_queues;
 mod power_loss;
 mod prefilter;
+mod quic;
 mod recovery;
 mod redirected;
 mod replay;

@@ -11,7 +11,8 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::case::{Dns, Hello, Ip, Packet, Part, Tcp};
+use crate::case::{Dns, Hello, Initial, Ip, Packet, Part, Tcp};
+use crate::quic;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
 /// EDNS padding (RFC 7830).
@@ -145,7 +146,12 @@ fn part_bytes(part: &Part, over_tcp: bool) -> Vec<u8> {
             [&length.to_be_bytes(), &message[..]].concat()
         }
         Part::Dns(query) => dns(query),
-        Part::Hello(hello) => client_hello(hello),
+        Part::Hello(hello) => in_records(&client_hello(hello), hello.record_bytes),
+        Part::Initial(packet) => initial(packet),
+        Part::Early(early) => {
+            let (to, from) = (early.destination.as_bytes(), early.source.as_bytes());
+            quic::early(early.version, to, from, early.bytes)
+        }
         Part::Text(text) => text.clone().into_bytes(),
         Part::Hex(digits) => hex(digits),
         Part::File(name) => std::fs::read(format!("{DATA}/{name}")).unwrap(),
@@ -181,7 +187,7 @@ fn dns(query: &Dns) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
-/// RFC 8446 section 4.1.2, in TLS records.
+/// RFC 8446 section 4.1.2.
 fn client_hello(hello: &Hello) -> Vec<u8> {
     let mut extensions = Vec::new();
     if hello.before > 0 {
@@ -203,12 +209,40 @@ fn client_hello(hello: &Hello) -> Vec<u8> {
     body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
     body.extend(extensions);
     let [_, length @ ..] = u32::try_from(body.len()).unwrap().to_be_bytes();
-    let handshake = [&[1][..], &length, &body].concat();
-    let records = handshake.chunks(hello.record_bytes).map(|piece| {
+    [&[1][..], &length, &body].concat()
+}
+
+fn in_records(handshake: &[u8], record_bytes: usize) -> Vec<u8> {
+    let records = handshake.chunks(record_bytes).map(|piece| {
         let length = u16::try_from(piece.len()).unwrap().to_be_bytes();
         [&[0x16, 3, 1], &length[..], piece].concat()
     });
     records.collect::<Vec<_>>().concat()
+}
+
+fn initial(packet: &Initial) -> Vec<u8> {
+    let hello = packet.hello.as_ref().map(client_hello).unwrap_or_default();
+    let whole = 0..hello.len();
+    let pieces = packet.pieces.as_deref();
+    let pieces = pieces.unwrap_or(std::slice::from_ref(&whole));
+    let pieces = pieces.iter().filter(|piece| !piece.is_empty());
+    let crypto = pieces.flat_map(|piece| quic::crypto(piece.start, &hello[piece.clone()]));
+    let frames: Vec<u8> = hex(&packet.frames)
+        .into_iter()
+        .chain(crypto)
+        .chain(std::iter::repeat_n(0, packet.padding))
+        .collect();
+    let first = packet.first_destination.as_ref();
+    quic::Initial {
+        version: packet.version,
+        destination: packet.destination.as_bytes(),
+        first_destination: first.unwrap_or(&packet.destination).as_bytes(),
+        source: packet.source.as_bytes(),
+        token: packet.token.as_bytes(),
+        number: 0,
+        frames: &frames,
+    }
+    .packet()
 }
 
 fn extension(number: u16, data: &[u8]) -> Vec<u8> {

@@ -117,6 +117,10 @@ pub(crate) enum Part {
     Dns(Dns),
     /// A TLS ClientHello.
     Hello(Hello),
+    /// A QUIC Initial packet.
+    Initial(Initial),
+    /// A QUIC packet of 0-RTT.
+    Early(Early),
     /// Text as it stands.
     Text(String),
     /// Bytes in hex, white space between them.
@@ -165,6 +169,45 @@ const fn one_record() -> usize {
     1 << 14
 }
 
+/// Connection IDs are texts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Initial {
+    #[serde(default = "version_1")]
+    pub(crate) version: u32,
+    pub(crate) destination: String,
+    /// What the keys come from; `destination` where absent.
+    pub(crate) first_destination: Option<String>,
+    #[serde(default)]
+    pub(crate) source: String,
+    #[serde(default)]
+    pub(crate) token: String,
+    /// Frames in hex before those with the hello.
+    #[serde(default)]
+    pub(crate) frames: String,
+    pub(crate) hello: Option<Hello>,
+    /// The pieces of the hello in their order; all of it where absent.
+    pub(crate) pieces: Option<Vec<Range<usize>>>,
+    /// PADDING behind it all.
+    #[serde(default)]
+    pub(crate) padding: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Early {
+    #[serde(default = "version_1")]
+    pub(crate) version: u32,
+    pub(crate) destination: String,
+    #[serde(default)]
+    pub(crate) source: String,
+    pub(crate) bytes: usize,
+}
+
+const fn version_1() -> u32 {
+    1
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Act {
@@ -182,4 +225,6 @@ pub(crate) enum Reading {
     Understood,
     Malformed,
     Incomplete,
+    #[serde(rename = "unknown version")]
+    UnknownVersion,
 }

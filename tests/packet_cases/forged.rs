@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{NetHeaders, PacketHeaders, TcpHeader, TransportHeader, UdpHeader};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, LaxPacketHeaders, NetHeaders, PacketHeaders, TcpHeader,
+    TransportHeader, UdpHeader, icmpv4, icmpv6,
+};
 use hickory_proto::op::{Message, MessageType};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{RData, Record};
@@ -61,7 +64,62 @@ pub(crate) fn tell(
             }
             Ok(lines)
         }
-        other => Err(format!("neither UDP nor TCP: {other:?}")),
+        Some(TransportHeader::Icmpv4(icmp)) => {
+            let right = icmp.icmp_type.calc_checksum(payload);
+            checksums(&headers, packet, icmp.checksum, Some(right))?;
+            let unreachable = icmpv4::DestUnreachableHeader::Port;
+            if icmp.icmp_type != Icmpv4Type::DestinationUnreachable(unreachable) {
+                return Err(format!("another ICMP message: {icmp:?}"));
+            }
+            tell_quote(&headers, payload, from, to)
+        }
+        Some(TransportHeader::Icmpv6(icmp)) => {
+            let Some(NetHeaders::Ipv6(ip, _)) = headers.net.as_ref() else {
+                return Err("ICMPv6 in another protocol".to_owned());
+            };
+            let right = icmp
+                .icmp_type
+                .calc_checksum(ip.source, ip.destination, payload);
+            checksums(&headers, packet, icmp.checksum, right.ok())?;
+            let unreachable = icmpv6::DestUnreachableCode::Port;
+            if icmp.icmp_type != Icmpv6Type::DestinationUnreachable(unreachable) {
+                return Err(format!("another ICMPv6 message: {icmp:?}"));
+            }
+            tell_quote(&headers, payload, from, to)
+        }
+        other => Err(format!("none of UDP, TCP and ICMP: {other:?}")),
+    }
+}
+
+/// What an ICMP error from `from` to `to` quotes: a UDP packet of `to` to `from`, at least its
+/// header, by which the kernel finds the socket.
+fn tell_quote(
+    error: &PacketHeaders<'_>,
+    quote: &[u8],
+    from: SocketAddr,
+    to: SocketAddr,
+) -> Result<Vec<String>, String> {
+    let (source, destination) = addresses(error)?;
+    if (source, destination) != (from.ip(), to.ip()) {
+        return Err(format!("it goes from {source} to {destination}"));
+    }
+    // The quote is cut; the length of its IP header is not.
+    let quoted = LaxPacketHeaders::from_ip(quote).map_err(|error| error.to_string())?;
+    let ends = match (&quoted.net, &quoted.transport) {
+        (Some(NetHeaders::Ipv4(ip, _)), Some(TransportHeader::Udp(udp))) => (
+            SocketAddr::new(ip.source.into(), udp.source_port),
+            SocketAddr::new(ip.destination.into(), udp.destination_port),
+        ),
+        (Some(NetHeaders::Ipv6(ip, _)), Some(TransportHeader::Udp(udp))) => (
+            SocketAddr::new(ip.source.into(), udp.source_port),
+            SocketAddr::new(ip.destination.into(), udp.destination_port),
+        ),
+        other => return Err(format!("it quotes no UDP: {other:?}")),
+    };
+    if ends == (to, from) {
+        Ok(vec!["port unreachable".to_owned()])
+    } else {
+        Err(format!("it quotes a packet of {ends:?}"))
     }
 }
 

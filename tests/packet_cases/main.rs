@@ -9,6 +9,7 @@
 mod build;
 mod case;
 mod forged;
+mod quic;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -190,6 +191,7 @@ const fn reading(seen: &Inspection) -> Reading {
         inspect::Reading::Understood => Reading::Understood,
         inspect::Reading::Malformed => Reading::Malformed,
         inspect::Reading::Incomplete => Reading::Incomplete,
+        inspect::Reading::UnknownVersion => Reading::UnknownVersion,
     }
 }
 

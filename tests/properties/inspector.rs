@@ -18,7 +18,8 @@ use proptest::sample::{Index, select};
 
 use super::damaged;
 use super::forged;
-use super::streams::{client_hello, sni};
+use super::quic_packets::{Initial, crypto, early};
+use super::streams::{client_hello, handshake, sni};
 
 /// As much as a queue thread has.
 pub(super) const SCRATCH_BYTES: usize = 2048;
@@ -137,6 +138,27 @@ fn hello(name: &str) -> Vec<u8> {
     client_hello(&[], &sni(name), 100)
 }
 
+/// A QUIC datagram with a hello, behind 0-RTT where `behind`; half of the hello where `half`.
+fn quic(name: &str, version: u32, behind: bool, half: bool) -> Vec<u8> {
+    let hello = handshake(&[], &sni(name));
+    let sent = if half { hello.len() / 2 } else { 0 };
+    let initial = Initial {
+        version,
+        destination: b"first-id",
+        first_destination: b"first-id",
+        source: b"",
+        token: b"",
+        number: 0,
+        frames: &crypto(sent, &hello[sent..]),
+    };
+    let before = if behind {
+        early(version, b"first-id", b"", 100)
+    } else {
+        Vec::new()
+    };
+    [before, initial.packet()].concat()
+}
+
 fn request(name: &str) -> Vec<u8> {
     format!("POST /sa HTTP/1.1\r\nHost: {name}:80\r\n\r\n").into_bytes()
 }
@@ -163,7 +185,7 @@ fn builder(
     })
 }
 
-fn datagram((from, to): Ends, payload: &[u8]) -> Vec<u8> {
+pub(super) fn datagram((from, to): Ends, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     let udp = builder(from, to).udp(from.port(), to.port());
     udp.write(&mut packet, payload).unwrap();
@@ -200,7 +222,10 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
         select(vec![0_u32, 1, 20, u32::MAX, u32::MAX - 30]),
         payload,
     );
+    let quic = (any_name(), 1..=2_u32, any::<bool>(), any::<bool>())
+        .prop_map(|(name, version, behind, half)| quic(&name, version, behind, half));
     prop_oneof![
+        1 => (ends(vec![53, 443]), quic).prop_map(|(ends, payload)| datagram(ends, &payload)),
         1 => (ends(vec![53, 443]), any_name()).prop_map(|(ends, name)| datagram(ends, &query(&name))),
         3 => tcp.prop_map(|(ends, flags, sequence, payload)| segment(ends, flags, sequence, &payload)),
     ]
@@ -286,6 +311,8 @@ proptest! {
             segment(to(53), 24, 1, &framed(&query(&name))),
             segment(to(443), 24, 1, &hello(&name)),
             segment(to(80), 24, 1, &request(&name)),
+            datagram(to(443), &quic(&name, 1, true, false)),
+            datagram(to(443), &quic(&name, 2, false, false)),
         ] {
             let packet = [packet];
             let seen = &send(&packet, &ruleset, &mut scratch)[0];

@@ -11,6 +11,9 @@ mod forged;
 mod hellos;
 mod inspector;
 mod packets;
+mod quic;
+#[path = "../packet_cases/quic.rs"]
+mod quic_packets;
 mod redaction;
 mod streams;
 #[path = "../replay/write.rs"]

@@ -64,8 +64,8 @@ pub(super) fn sni(name: &str) -> Vec<u8> {
     with_header(0, &data)
 }
 
-/// A ClientHello in TLS records of at most `record_bytes`.
-pub(super) fn client_hello(session: &[u8], extensions: &[u8], record_bytes: usize) -> Vec<u8> {
+/// A ClientHello as a handshake message.
+pub(super) fn handshake(session: &[u8], extensions: &[u8]) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([0x5a; 32]);
     body.push(u8::try_from(session.len()).unwrap());
@@ -74,7 +74,12 @@ pub(super) fn client_hello(session: &[u8], extensions: &[u8], record_bytes: usiz
     body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
     body.extend(extensions);
     let [_, length @ ..] = u32::try_from(body.len()).unwrap().to_be_bytes();
-    let handshake = [&[1][..], &length, &body].concat();
+    [&[1][..], &length, &body].concat()
+}
+
+/// A ClientHello in TLS records of at most `record_bytes`.
+pub(super) fn client_hello(session: &[u8], extensions: &[u8], record_bytes: usize) -> Vec<u8> {
+    let handshake = handshake(session, extensions);
     let mut stream = Vec::new();
     for piece in handshake.chunks(record_bytes) {
         stream.extend([0x16, 3, 1]);
@@ -84,20 +89,32 @@ pub(super) fn client_hello(session: &[u8], extensions: &[u8], record_bytes: usiz
     stream
 }
 
-/// A hello and the name in it, if it has one.
-fn hello() -> impl Strategy<Value = (Vec<u8>, Option<String>)> {
+/// A session id, extensions, and the name in them, if there is one.
+fn parts() -> impl Strategy<Value = (Vec<u8>, Vec<u8>, Option<String>)> {
     (
         prop::collection::vec(any::<u8>(), 0..=32),
         prop::collection::vec(extension(), 0..5),
         prop::option::of(host_name()),
         prop::collection::vec(extension(), 0..5),
-        prop_oneof![1_usize..100, 500_usize..4000],
     )
-        .prop_map(|(session, before, name, after, record_bytes)| {
+        .prop_map(|(session, before, name, after)| {
             let sni = name.as_deref().map(sni).unwrap_or_default();
             let extensions = [before.concat(), sni, after.concat()].concat();
-            (client_hello(&session, &extensions, record_bytes), name)
+            (session, extensions, name)
         })
+}
+
+/// A hello and the name in it, if it has one.
+fn hello() -> impl Strategy<Value = (Vec<u8>, Option<String>)> {
+    let record_bytes = prop_oneof![1_usize..100, 500_usize..4000];
+    (parts(), record_bytes).prop_map(|((session, extensions, name), record_bytes)| {
+        (client_hello(&session, &extensions, record_bytes), name)
+    })
+}
+
+/// A hello without records.
+pub(super) fn hello_in_handshake() -> impl Strategy<Value = Vec<u8>> {
+    parts().prop_map(|(session, extensions, _)| handshake(&session, &extensions))
 }
 
 /// A request and the host it is for.
