@@ -28,7 +28,6 @@ fn batches(plan: &Plan, family: Family) -> String {
 
 fn full() -> Plan {
     Plan {
-        answers_queue: Some(5342),
         tls_ports: vec![8443, 443, 443],
         http_ports: vec![80, 8080],
         ..Plan::default()
@@ -124,6 +123,12 @@ fn plan_is_fitted_to_what_the_kernel_has() {
         .fitted(&capabilities(&[Feature::MangleTable], &[]))
         .expect("likewise");
     assert_eq!(fitted.chains(Family::V4).len(), 1);
+    assert!(fitted.tables(Family::V4).eq([Table::Raw]));
+    let without_answers = Plan {
+        answers: false,
+        ..full()
+    };
+    assert_eq!(without_answers.chains(Family::V6).len(), 1);
 }
 
 #[test]

@@ -79,12 +79,12 @@ pub struct Plan {
     /// The mark of packets and connections whose client's first words are awaited; exactly one
     /// bit.
     pub follow_mark: u32,
-    /// Queue of UDP and TCP port 53.
+    /// Queue of UDP and TCP port 53, and of answers.
     pub dns_queue: u16,
     /// Queue of TCP SYNs, TLS ClientHellos and HTTP requests.
     pub connection_queue: u16,
-    /// Queue of DNS answers; none: answers are not looked at.
-    pub answers_queue: Option<u16>,
+    /// Answers over UDP are looked at: [`CHAIN_IN`] is made.
+    pub answers: bool,
     /// Ports on which a TLS ClientHello is looked for.
     pub tls_ports: Vec<u16>,
     /// Ports on which an HTTP/1.x request is looked for.
@@ -93,8 +93,6 @@ pub struct Plan {
     pub notrack: bool,
     /// The conntrack match exists: only answers to the phone's own queries are queued.
     pub conntrack: bool,
-    /// The mangle table exists: [`CHAIN_IN`] is made.
-    pub inbound: bool,
     /// Connections can be marked: [`CHAIN_CONT`] is made.
     pub follow: bool,
     /// IPv6 is filtered too.
@@ -108,12 +106,11 @@ impl Default for Plan {
             follow_mark: DEFAULT_FOLLOW_MARK,
             dns_queue: 5340,
             connection_queue: 5341,
-            answers_queue: None,
+            answers: true,
             tls_ports: vec![443],
             http_ports: vec![80],
             notrack: true,
             conntrack: true,
-            inbound: true,
             follow: true,
             ipv6: true,
         }
@@ -132,7 +129,7 @@ impl Plan {
 
     /// The tables that hold a chain of the plan.
     pub fn tables(&self) -> &'static [Table] {
-        if self.inbound || self.follow {
+        if self.answers || self.follow {
             &Table::ALL
         } else {
             &Table::ALL[..1]
@@ -148,12 +145,12 @@ impl Plan {
             name: CHAIN_OUT,
             rules: self.outgoing(family),
         };
-        let inbound = self.inbound.then(|| WantedChain {
+        let inbound = self.answers.then(|| WantedChain {
             table: Table::Mangle,
             hook: "PREROUTING",
             place: Place::First,
             name: CHAIN_IN,
-            rules: self.incoming(),
+            rules: vec![self.answer()],
         });
         let continued = self.follow.then(|| WantedChain {
             table: Table::Mangle,
@@ -228,19 +225,16 @@ impl Plan {
         ]
     }
 
-    /// The rules of [`CHAIN_IN`].
-    fn incoming(&self) -> Vec<String> {
-        let mut rules = vec!["-i lo -j RETURN".to_owned()];
-        if let Some(number) = self.answers_queue {
-            // Established only: what nobody asked for is none of our business.
-            let asked = if self.conntrack {
-                "-m conntrack --ctstate ESTABLISHED "
-            } else {
-                ""
-            };
-            rules.push(format!("-p udp -m udp --sport 53 {asked}{}", queue(number)));
-        }
-        rules
+    /// The rule of [`CHAIN_IN`]: one, for every packet that comes in passes it.
+    fn answer(&self) -> String {
+        // Established only: strangers shall not fill the queue.
+        let asked = if self.conntrack {
+            "-m conntrack --ctstate ESTABLISHED "
+        } else {
+            ""
+        };
+        let queue = queue(self.dns_queue);
+        format!("! -i lo -p udp -m udp --sport 53 {asked}{queue}")
     }
 }
 

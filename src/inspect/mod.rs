@@ -2,6 +2,7 @@
 //!
 //! The daemon's queue threads, offline replay and the fuzz targets all run this very code.
 
+mod answer;
 mod connection;
 mod dns;
 mod dns_stream;
@@ -13,10 +14,12 @@ use crate::act::Act;
 use crate::decide::{
     Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
 };
-use crate::parse::DomainName;
 use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
+use crate::parse::{DomainName, Malformed};
+use answer::Awaited;
+pub use answer::Resolution;
 use connection::Connections;
 use dns_stream::DnsStream;
 pub use ruleset::{NamedPorts, Ruleset};
@@ -37,6 +40,8 @@ pub struct Sighting {
     pub kind: SightingKind,
     /// The name; the root where there is none.
     pub name: DomainName,
+    /// The name asked for, where `name` is an alias of it; the root elsewhere.
+    pub asked: DomainName,
     /// What the policy said.
     pub decision: Decision,
     /// What became of the packet.
@@ -48,6 +53,8 @@ pub struct Sighting {
 pub enum SightingKind {
     /// A DNS question for this record type.
     Question(u16),
+    /// A name that stands in for another in the answer to a question for this record type.
+    Alias(u16),
     /// A TLS server name.
     Sni,
     /// An HTTP request's host.
@@ -67,6 +74,8 @@ pub enum Reading {
     Malformed,
     /// The name would stand in a later segment; the packet passes.
     Incomplete,
+    /// An answer to nothing that was asked, as far as is remembered; the packet passes.
+    Unasked,
 }
 
 /// The answer of [`Inspector::inspect`].
@@ -130,17 +139,23 @@ impl Context<'_> {
     ) -> Sighting {
         let kind = match evidence {
             Evidence::Question { qtype, .. } => SightingKind::Question(qtype),
+            Evidence::Alias { qtype, .. } => SightingKind::Alias(qtype),
             Evidence::Sni(_) => SightingKind::Sni,
             Evidence::Request { host: Some(_), .. } => SightingKind::Host,
             Evidence::Request { host: None, .. } | Evidence::Unnamed => SightingKind::Unnamed,
             Evidence::Syn { .. } => SightingKind::Syn,
         };
         let name = evidence.name().cloned().unwrap_or_else(DomainName::root);
+        let asked = match evidence {
+            Evidence::Alias { asked, .. } => asked.clone(),
+            _ => DomainName::root(),
+        };
         Sighting {
             flow: self.flow,
             uid: self.uid,
             kind,
             name,
+            asked,
             decision,
             outcome,
         }
@@ -151,6 +166,7 @@ impl Context<'_> {
 /// to the next, in bounded tables that are made once.
 #[derive(Debug)]
 pub struct Inspector {
+    awaited: Awaited,
     dns_streams: FlowTable<DnsStream>,
     connections: Connections,
 }
@@ -158,6 +174,7 @@ pub struct Inspector {
 impl Default for Inspector {
     fn default() -> Self {
         Self {
+            awaited: Awaited::default(),
             dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
             connections: Connections::default(),
         }
@@ -198,7 +215,7 @@ impl Inspector {
                     return Inspection::pass(Reading::Understood);
                 }
                 let context = context(Protocol::Udp, datagram.source_port, DNS_PORT);
-                dns::datagram(&context, datagram.payload, out)
+                dns::datagram(&mut self.awaited, &context, datagram.payload, out)
             }
             ip::TCP => {
                 let Ok(segment) = TcpSegment::parse(packet.payload) else {
@@ -220,5 +237,30 @@ impl Inspector {
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.dns_streams.evicted() + self.connections.evicted()
+    }
+
+    /// Looks into one incoming IP packet, the answer of a resolver over UDP, and says what to do;
+    /// beside it, which addresses it gives to the name asked for. Bytes to inject are as with
+    /// [`Self::inspect`].
+    pub fn inspect_answer(
+        &mut self,
+        packet: &[u8],
+        now: UnixSeconds,
+        ruleset: &Arc<Ruleset>,
+        out: &mut [u8],
+    ) -> (Inspection, Option<Resolution>) {
+        let datagram = IpPacket::parse(packet).and_then(|packet| match packet.protocol {
+            ip::UDP => UdpDatagram::parse(packet.payload).map(|datagram| (packet, datagram)),
+            _ => Err(Malformed),
+        });
+        let Ok((packet, datagram)) = datagram else {
+            return (Inspection::pass(Reading::Malformed), None);
+        };
+        let flow = FlowKey {
+            protocol: Protocol::Udp,
+            local: (packet.destination, datagram.destination_port).into(),
+            remote: (packet.source, datagram.source_port).into(),
+        };
+        answer::datagram(&mut self.awaited, flow, datagram.payload, now, ruleset, out)
     }
 }
