@@ -20,7 +20,10 @@ use crate::parse::dns_response::{Aliases, Response};
 
 /// Queries whose answers are awaited, for a page that loads asks a few dozen names at a time, and
 /// for how many seconds: longer than any client waits.
-const AWAITED: (usize, u32) = (1024, 60);
+const AWAITED: (usize, u32) = (512, 60);
+/// Questions of one answer that are looked at. Resolvers answer no more than one, and a stranger's
+/// thousands shall not hold up the queue.
+const MAX_QUESTIONS: usize = 4;
 /// Addresses kept of one answer.
 const MAX_ADDRESSES: usize = 8;
 
@@ -134,7 +137,8 @@ impl Awaited {
     }
 }
 
-/// A UDP datagram from port 53; `flow` has the ends as the packet has them.
+/// A UDP datagram from port 53; `flow` has the ends as the packet has them, which are those of what
+/// is written to `out`.
 pub(super) fn datagram(
     awaited: &mut Awaited,
     flow: FlowKey,
@@ -163,7 +167,7 @@ pub(super) fn datagram(
     };
     let mut inspection = Inspection::pass(Reading::Understood);
     let mut resolution = None;
-    for question in response.questions() {
+    for question in response.questions().take(MAX_QUESTIONS) {
         let evidence = Evidence::Question {
             name: &question.name,
             qtype: question.qtype,

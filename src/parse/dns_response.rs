@@ -440,7 +440,7 @@ mod tests {
     fn chains_and_sections_are_bounded() {
         let mut message = b"\x00\x07\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
         message.extend(b"\x01a\x00\x00\x01\x00\x01");
-        for byte in b'a'..b'z' {
+        for byte in b'a'..=b'y' {
             message[7] += 1;
             message.extend([1, byte, 0, 0, 5, 0, 1, 0, 0, 0, 60, 0, 3, 1, byte + 1, 0]);
         }
