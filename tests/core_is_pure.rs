@@ -25,6 +25,7 @@ const CORE: &[&str] = &[
     "firewall/expression.rs",
     "firewall/saved.rs",
     "queue/message.rs",
+    "record/resolved.rs",
 ];
 
 const FORBIDDEN: &[&str] = &[

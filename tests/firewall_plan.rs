@@ -28,7 +28,6 @@ fn batches(plan: &Plan, family: Family) -> String {
 
 fn full() -> Plan {
     Plan {
-        answers_queue: Some(5342),
         tls_ports: vec![8443, 443, 443],
         http_ports: vec![80, 8080],
         quic_ports: vec![8443, 443],
@@ -125,6 +124,12 @@ fn plan_is_fitted_to_what_the_kernel_has() {
         .fitted(&capabilities(&[Feature::MangleTable], &[]))
         .expect("likewise");
     assert_eq!(fitted.chains(Family::V4).len(), 1);
+    assert_eq!(fitted.tables(), [Table::Raw]);
+    let without_answers = Plan {
+        answers: false,
+        ..full()
+    };
+    assert_eq!(without_answers.chains(Family::V6).len(), 2);
 }
 
 #[test]

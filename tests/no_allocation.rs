@@ -19,7 +19,7 @@ use muzzle::apps::Packages;
 use muzzle::catalogue::Catalogue;
 use muzzle::config::Config;
 use muzzle::decide::{FlowKey, Protocol, Uid, UnixSeconds};
-use muzzle::inspect::{Inspector, Ruleset};
+use muzzle::inspect::{Inspector, Reading, Ruleset};
 use muzzle::parse::dns::Query;
 use muzzle::parse::dns_response::Response;
 use muzzle::parse::http::request;
@@ -87,7 +87,8 @@ fn a_refused_query() {
         let packet = IpPacket::parse(&out[..length.unwrap()]).unwrap();
         let datagram = UdpDatagram::parse(packet.payload).unwrap();
         let response = Response::parse(datagram.payload).unwrap();
-        assert_eq!((response.rcode(), response.names().count()), (3, 0));
+        let asked = query.questions().next().unwrap().name;
+        assert_eq!((response.rcode(), response.aliases(&asked).count()), (3, 0));
         let mut error = [0; 1280];
         assert!(port_unreachable(&out[..length.unwrap()], &mut error).is_some());
     });
@@ -216,8 +217,11 @@ fn packets(port: u16) -> Vec<Vec<u8>> {
     ]
 }
 
+const PHONE: [u8; 4] = [10, 77, 0, 2];
+const RESOLVER: [u8; 4] = [203, 0, 113, 53];
+
 fn udp(port: u16, payload: &[u8]) -> Vec<u8> {
-    datagram(port, [203, 0, 113, 53], 53, payload)
+    datagram(port, RESOLVER, 53, payload)
 }
 
 fn quic(port: u16, to: [u8; 4], payload: &[u8]) -> Vec<u8> {
@@ -225,10 +229,39 @@ fn quic(port: u16, to: [u8; 4], payload: &[u8]) -> Vec<u8> {
 }
 
 fn datagram(port: u16, to: [u8; 4], to_port: u16, payload: &[u8]) -> Vec<u8> {
-    let ip = PacketBuilder::ipv4([10, 77, 0, 2], to, 64);
+    let ip = PacketBuilder::ipv4(PHONE, to, 64);
     let mut packet = Vec::new();
     ip.udp(port, to_port).write(&mut packet, payload).unwrap();
     packet
+}
+
+/// The answers to the allowed query of [`packets`]: one with an alias that is blocked, one with
+/// an alias and two addresses.
+fn answers(port: u16) -> [Vec<u8>; 2] {
+    let mut start = QUERY[..QUERY.len() - 11].to_vec();
+    (start[2], start[18]) = (0x81, b'n');
+    start[11] = 0;
+    let cname = b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00";
+    let blocked = [&start[..], cname, b"\x0e\x04data\x06mistat\xc0\x18"].concat();
+    let addresses = b"\xc0\x34\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02".repeat(2);
+    let (first, second) = addresses.split_at(addresses.len() / 2);
+    let fine = [
+        &start[..],
+        cname,
+        b"\x04\x01a\xc0\x18",
+        first,
+        b"\x01",
+        second,
+        b"\x02",
+    ]
+    .concat();
+    [(blocked, 1), (fine, 3)].map(|(mut message, records)| {
+        message[7] = records;
+        let ip = PacketBuilder::ipv4(RESOLVER, PHONE, 64);
+        let mut packet = Vec::new();
+        ip.udp(53, port).write(&mut packet, &message).unwrap();
+        packet
+    })
 }
 
 fn tcp(port: u16, to: &str, opens: bool, sequence: u32, payload: &[u8]) -> Vec<u8> {
@@ -252,7 +285,7 @@ fn the_way_of_every_packet() {
     let traffic: Vec<_> = (1024..3024).flat_map(packets).collect();
     let mut scratch = [0; 2048];
     let mut inspector = Inspector::default();
-    let mut acts = [0; 4];
+    let mut acts = [0; 5];
     let count = allocations(|| {
         for packet in &traffic {
             let uid = Some(Uid(10_123));
@@ -262,13 +295,49 @@ fn the_way_of_every_packet() {
                 Act::Vanish => 1,
                 Act::Answer { .. } => 2,
                 Act::Sever { .. } => 3,
+                Act::Rewrite { .. } => 4,
             }] += 1;
         }
     });
     assert_eq!(
         acts,
-        [12 * 2000, 2000, 5 * 2000, 4 * 2000],
+        [12 * 2000, 2000, 5 * 2000, 4 * 2000, 0],
         "not the mix that was meant"
     );
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn the_way_of_every_answer() {
+    let ruleset = ruleset();
+    let traffic: Vec<_> = (1024..3024)
+        .map(|port| (packets(port).swap_remove(1), answers(port)))
+        .collect();
+    let mut scratch = [0; 2048];
+    let mut inspector = Inspector::default();
+    let (mut rewritten, mut learned, mut unasked) = (0, 0, 0);
+    let count = allocations(|| {
+        for (query, answers) in &traffic {
+            // Half of them were not asked for.
+            for asks in [false, true] {
+                if asks {
+                    let now = UnixSeconds(0);
+                    inspector.inspect(query, None, now, &ruleset, &mut scratch);
+                }
+                for answer in answers {
+                    let (seen, resolution) = inspector.inspect_answer(
+                        answer,
+                        UnixSeconds(0),
+                        &ruleset,
+                        &mut scratch,
+                    );
+                    rewritten += i32::from(matches!(seen.act, Act::Rewrite { .. }));
+                    learned += resolution.map_or(0, |it| it.addresses().len());
+                    unasked += i32::from(seen.reading == Reading::Unasked);
+                }
+            }
+        }
+    });
+    assert_eq!((rewritten, learned, unasked), (2000, 4000, 4000));
     assert_eq!(count, 0);
 }

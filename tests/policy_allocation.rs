@@ -53,6 +53,11 @@ fn decide_does_not_allocate() {
     for name in &names {
         for evidence in [
             Evidence::Question { name, qtype: 1 },
+            Evidence::Alias {
+                name,
+                asked: name,
+                qtype: 1,
+            },
             Evidence::Sni(name),
             Evidence::Unnamed,
             Evidence::Syn { name_follows: true },

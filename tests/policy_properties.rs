@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use muzzle::apps::{PackageName, Packages};
 use muzzle::catalogue::{Catalogue, Category, Confidence, Endpoint, Pattern, Preset};
@@ -108,8 +108,11 @@ fn reference(
 
 /// The far end, unless this is DNS.
 fn judged_remote(facts: &Facts<'_>) -> Option<SocketAddr> {
-    let is_dns =
-        matches!(facts.evidence, Evidence::Question { .. }) || facts.flow.remote.port() == 53;
+    let is_dns = facts.flow.remote.port() == 53
+        || matches!(
+            facts.evidence,
+            Evidence::Question { .. } | Evidence::Alias { .. }
+        );
     (!is_dns).then_some(facts.flow.remote)
 }
 
@@ -294,6 +297,10 @@ struct Seen {
     path: &'static str,
 }
 
+/// What an alias stands in for, which decides nothing.
+static UNLISTED: LazyLock<DomainName> =
+    LazyLock::new(|| DomainName::from_ascii(b"nobody.knows.it").unwrap());
+
 impl Seen {
     fn facts(&self) -> Facts<'_> {
         Facts {
@@ -315,6 +322,11 @@ impl Seen {
                 },
                 3 => Evidence::Unnamed,
                 4 => Evidence::Syn { name_follows: true },
+                5 => Evidence::Alias {
+                    name: &self.name,
+                    asked: &UNLISTED,
+                    qtype: 1,
+                },
                 _ => Evidence::Syn {
                     name_follows: false,
                 },
@@ -328,7 +340,7 @@ fn seen() -> impl Strategy<Value = Seen> {
     let addresses = ["203.0.113.1", "203.0.113.9", "203.0.113.200", "192.0.2.1"];
     let addresses = [&addresses[..], &["::ffff:203.0.113.1", "2001:db8::1"]].concat();
     (
-        0_u8..6,
+        0_u8..7,
         name(),
         prop::option::of(select(uids)),
         select(addresses),

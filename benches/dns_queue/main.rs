@@ -30,10 +30,17 @@ const ACCEPT_ALL_QUEUE: u16 = 6400;
 enum Filter {
     None,
     AcceptAll,
+    /// With `[dns] answers = false`: queries alone, as with `AcceptAll`.
+    QueriesOnly,
     Muzzle,
 }
 
-const FILTERS: [Filter; 3] = [Filter::None, Filter::AcceptAll, Filter::Muzzle];
+const FILTERS: [Filter; 4] = [
+    Filter::None,
+    Filter::AcceptAll,
+    Filter::QueriesOnly,
+    Filter::Muzzle,
+];
 
 fn main() {
     let mut arguments = std::env::args()
@@ -68,35 +75,41 @@ fn pin_to_one_core() {
 }
 
 fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
-    let mut samples: [Vec<Sample>; 3] = [Vec::new(), Vec::new(), Vec::new()];
+    let mut samples: [Vec<Sample>; FILTERS.len()] = Default::default();
     for round in 0..rounds {
         for turn in 0..FILTERS.len() {
             let which = (round + turn) % FILTERS.len();
             samples[which].push(measure(lab, FILTERS[which], time, blocked));
         }
     }
-    let [none, accept_all, muzzle] = samples.map(|samples| Sample::median(&samples));
-    println!("             decisions/s   median µs   p99 µs   CPU µs/decision");
+    let [none, accept_all, queries, muzzle] = samples.map(|samples| Sample::median(&samples));
+    println!("                  decisions/s   median µs   p99 µs   CPU µs/decision");
     for (name, sample) in [
         ("no filter", none),
         ("accept all", accept_all),
-        ("Muzzle", muzzle),
+        ("Muzzle, queries", queries),
+        ("and answers", muzzle),
     ] {
-        println!("  {name:<11} {sample}");
+        println!("  {name:<16} {sample}");
     }
     let added = |sample: Sample| sample.median_micros - none.median_micros;
     println!(
-        "  Muzzle / accept all: decisions {:.2}, added latency {:.2}, CPU {:.2}",
-        muzzle.per_second / accept_all.per_second,
-        added(muzzle) / added(accept_all),
-        muzzle.cpu_micros / accept_all.cpu_micros,
+        "  queries / accept all: decisions {:.2}, added latency {:.2}, CPU {:.2}",
+        queries.per_second / accept_all.per_second,
+        added(queries) / added(accept_all),
+        queries.cpu_micros / accept_all.cpu_micros,
+    );
+    println!(
+        "  answers on top: {:+.1} µs median, {:+.2} µs CPU",
+        muzzle.median_micros - queries.median_micros,
+        muzzle.cpu_micros - queries.cpu_micros,
     );
 }
 
 fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
     let load = Load {
         time,
-        blocked: blocked && filter == Filter::Muzzle,
+        blocked: blocked && matches!(filter, Filter::QueriesOnly | Filter::Muzzle),
     };
     match filter {
         Filter::None => load.run(&lab.phone, None),
@@ -104,8 +117,8 @@ fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
             let process = AcceptAll::start(&lab.phone);
             load.run(&lab.phone, Some(process.child.id()))
         }
-        Filter::Muzzle => {
-            let daemon = start_muzzle(lab);
+        Filter::QueriesOnly | Filter::Muzzle => {
+            let daemon = start_muzzle(lab, filter == Filter::Muzzle);
             let pid = daemon.pid().as_raw().cast_unsigned();
             let sample = load.run(&lab.phone, Some(pid));
             daemon.stop();
@@ -114,9 +127,11 @@ fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
     }
 }
 
-fn start_muzzle(lab: &Lab) -> Daemon {
+fn start_muzzle(lab: &Lab, answers: bool) -> Daemon {
     let folder = lab.folder().display();
-    lab.start_daemon(&format!("[control]\nsocket = \"{folder}/control.sock\"\n"))
+    lab.start_daemon(&format!(
+        "[dns]\nanswers = {answers}\n[control]\nsocket = \"{folder}/control.sock\"\n"
+    ))
 }
 
 /// The accept-everything program and the rule that feeds it.

@@ -1,4 +1,4 @@
-//! A DNS message: parse it, forge every refusal of it, and read each back.
+//! A DNS message: read it as an answer; forge every refusal of what it asks, and read each back.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,10 +6,17 @@ use muzzle::act::{DnsRefusal, dns_answer};
 use muzzle::parse::{dns::Query, dns_response::Response};
 
 fuzz_target!(|message: &[u8]| {
-    if let Ok(response) = Response::parse(message) {
-        assert!(response.names().count() <= 16);
+    let response = Response::parse(message);
+    if let Ok(response) = &response {
+        for question in response.questions() {
+            let mut aliases = response.aliases(&question.name);
+            assert!(aliases.by_ref().count() <= 16);
+            response.addresses(aliases.end(), |_, _| {});
+        }
     }
-    let Ok(query) = Query::parse(message) else {
+    let query = Query::parse(message);
+    // No message is both.
+    let Ok(query) = query.or_else(|error| response.map_or(Err(error), |it| it.query())) else {
         return;
     };
     assert_eq!(

@@ -35,8 +35,13 @@ fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Headers around `bytes`, so that the fuzzer need not find them: raw, UDP or TCP to one of a few
-/// ports, the sequence number following from what was sent before.
+/// Whether a packet of this kind is the answer of a resolver.
+const fn is_answer(kind: u8) -> bool {
+    kind & 3 == 1 && kind & 0x80 != 0
+}
+
+/// Headers around `bytes`, so that the fuzzer need not find them: raw, UDP to one of a few ports or
+/// from port 53, or TCP to one of a few ports, the sequence number following from what was sent before.
 fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
     let ports = [53_u16, 443, 80, 5222];
     let port = ports[usize::from(kind >> 2 & 3)];
@@ -49,7 +54,14 @@ fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
             datagram.extend(length.to_be_bytes());
             datagram.extend([0, 0]);
             datagram.extend(bytes);
-            ipv4(17, &datagram)
+            if is_answer(kind) {
+                datagram[..4].rotate_left(2);
+            }
+            let mut packet = ipv4(17, &datagram);
+            if is_answer(kind) {
+                packet[12..20].rotate_left(4);
+            }
+            packet
         }
         _ => {
             let flags = [0x18, 0x10, 0x02, 0x11][usize::from(kind >> 4 & 3)];
@@ -78,13 +90,15 @@ fuzz_target!(|input: &[u8]| {
         let (bytes, later) = after.split_at(usize::from(*length).min(after.len()));
         rest = later;
         let packet = wrap(*kind, bytes, &mut sequence);
-        let seen = inspector.inspect(
-            &packet,
-            Some(Uid(10_123)),
-            UnixSeconds(0),
-            ruleset,
-            &mut scratch,
-        );
+        let now = UnixSeconds(0);
+        let seen = if is_answer(*kind) {
+            let (seen, resolution) =
+                inspector.inspect_answer(&packet, now, ruleset, &mut scratch);
+            assert!(resolution.is_none() || seen.act == Act::Pass);
+            seen
+        } else {
+            inspector.inspect(&packet, Some(Uid(10_123)), now, ruleset, &mut scratch)
+        };
         let passes = seen.act.passes();
         assert!(passes || !observes && seen.reading == Reading::Understood);
         if let Some(sighting) = &seen.sighting {
@@ -94,6 +108,15 @@ fuzz_target!(|input: &[u8]| {
             Act::Pass | Act::Follow | Act::Leave | Act::Vanish => continue,
             Act::Answer { flow, length } => (flow, length),
             Act::Sever { flow, reset_length } => (flow, reset_length),
+            Act::Rewrite { length } => {
+                let (came, rewritten) = (
+                    IpPacket::parse(&packet).unwrap(),
+                    IpPacket::parse(&scratch[..length]).unwrap(),
+                );
+                assert_eq!(came.source, rewritten.source);
+                assert_eq!(came.destination, rewritten.destination);
+                continue;
+            }
         };
         if length > 0 {
             let forged = IpPacket::parse(&scratch[..length]).unwrap();

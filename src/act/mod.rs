@@ -63,6 +63,11 @@ pub enum Act {
         /// Bytes of the forged packet.
         length: usize,
     },
+    /// Accept it with this many bytes, a whole IP packet with the same ends, in place of its own.
+    Rewrite {
+        /// Bytes of the packet.
+        length: usize,
+    },
     /// Drop it and end the connection: destroy the socket or, where the kernel cannot, inject
     /// the reset.
     Sever {

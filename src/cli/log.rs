@@ -79,13 +79,22 @@ pub(super) fn line(record: &Record) -> String {
         .clone()
         .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
-    let rest = format!("{evidence:<9}  {}", why(record));
+    let rest = format!("{evidence:<9}  {}{}", context(record), why(record));
     let rest = rest.trim_end();
     let dim = Style::new().dimmed();
     format!(
         "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {app:<24}  {target:<32}  \
          {dim}{rest}{dim:#}"
     )
+}
+
+/// What names stand behind: the one asked for, or those that the address was told for.
+fn context(record: &Record) -> String {
+    match (&record.asked, record.resolved_from.as_slice()) {
+        (Some(asked), _) => format!("for {asked}: "),
+        (None, []) => String::new(),
+        (None, names) => format!("address of {} ", names.join(", ")),
+    }
 }
 
 /// What the endpoint is, or else what decided; nothing where nothing is known of it.
@@ -118,6 +127,7 @@ fn evidence(record: &Record) -> String {
         (EvidenceKind::Dns, Some(qtype)) => format!("dns {qtype}"),
         (EvidenceKind::Dns, None) => "dns".into(),
         (EvidenceKind::Sni, _) if record.protocol == Protocol::Udp => "quic".into(),
+        (EvidenceKind::Alias, _) => "alias".into(),
         (EvidenceKind::Sni, _) => "tls".into(),
         (EvidenceKind::Host, _) => "http".into(),
         (EvidenceKind::Unnamed, _) => "no name".into(),

@@ -303,7 +303,7 @@ impl Replay {
             sighting,
             ruleset: Arc::clone(&self.rules.ruleset),
         };
-        let told = Record::new(self.summary.packets, &event, &self.rules.packages);
+        let told = Record::new(self.summary.packets, &event, &[], &self.rules.packages);
         let record = Record { app, ..told };
         if self.json {
             let time = jiff::Timestamp::from_nanosecond(packet.unix_nanos.into())?;

@@ -98,6 +98,13 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
             counters.passed,
             counters.dropped + counters.answered + counters.severed,
         )?;
+        if counters.answers > 0 {
+            writeln!(
+                out,
+                "{:<11} queue {}: {} answers seen, {} refused for an alias",
+                "", queue.number, counters.answers, counters.answers_refused,
+            )?;
+        }
     }
     if let Some(setting) = told.private_dns {
         writeln!(out, "private DNS {setting}")?;

@@ -80,13 +80,15 @@ impl Default for Config {
     }
 }
 
-/// How refused DNS questions are answered.
+/// What of DNS is looked at, and how refused questions are answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsSettings {
     /// The answer.
     pub answer: DnsRefusal,
     /// For how long resolvers may remember it.
     pub ttl: Duration,
+    /// Whether answers are looked at, for aliases and addresses.
+    pub answers: bool,
 }
 
 impl DnsSettings {
@@ -102,6 +104,7 @@ impl Default for DnsSettings {
         Self {
             answer: DnsRefusal::default(),
             ttl: Duration::from_secs(60),
+            answers: true,
         }
     }
 }

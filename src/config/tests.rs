@@ -78,6 +78,7 @@ directory = "/sdcard/catalogue"
 [dns]
 answer = "zero"
 ttl_secs = 86_400
+answers = false
 [connections]
 refuse = "drop"
 tls_ports = [443, 0x1F90]
@@ -113,6 +114,7 @@ action = "block"
         dns: DnsSettings {
             answer: crate::act::DnsRefusal::Zero,
             ttl: std::time::Duration::from_secs(86_400),
+            answers: false,
         },
         connections: ConnectionSettings {
             refuse: crate::act::ConnectionRefusal::Drop,

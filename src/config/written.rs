@@ -83,6 +83,7 @@ fn dns(section: &mut Section<'_, '_, '_>) -> DnsSettings {
     DnsSettings {
         answer: section.word("answer", &answers).unwrap_or(default.answer),
         ttl: seconds(section, "ttl_secs", 1..=86_400).unwrap_or(default.ttl),
+        answers: section.flag("answers").unwrap_or(default.answers),
     }
 }
 

@@ -60,13 +60,12 @@ impl Filter {
             follow_mark: loaded.config.firewall.follow_mark,
             dns_queue,
             connection_queue,
-            answers_queue: None,
+            answers: loaded.config.dns.answers,
             tls_ports: loaded.ruleset.named_ports.tls.clone(),
             http_ports: loaded.ruleset.named_ports.http.clone(),
             quic_ports: loaded.ruleset.named_ports.quic.clone(),
             notrack: true,
             conntrack: true,
-            inbound: true,
             follow: true,
             ipv6: true,
         };
@@ -89,7 +88,7 @@ impl Filter {
                 let missing = self
                     .capabilities
                     .iter()
-                    .filter(|it| !it.present && it.feature.is_used())
+                    .filter(|it| !it.present)
                     .map(lacking);
                 let warnings = applied.warnings.iter().map(ToString::to_string);
                 self.warnings = warnings.chain(missing).collect();

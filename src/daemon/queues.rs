@@ -136,12 +136,13 @@ impl Queues {
         [0, 1].map(|queue: usize| self.threads[queue].number)
     }
 
-    /// How many packets have come out of each queue, or wait in it.
+    /// How many packets, answers among them, have come out of each queue, or wait in it.
     pub(super) fn seen(&self) -> [u64; QUEUES] {
         [0, 1].map(|queue: usize| {
             let it = &self.threads[queue];
             let waiting = queue::occupancy(it.number).map_or(0, |queue| queue.waiting);
-            it.counters.values().packets + u64::from(waiting)
+            let counters = it.counters.values();
+            counters.packets + counters.answers + u64::from(waiting)
         })
     }
 

@@ -62,6 +62,16 @@ pub enum Evidence<'a> {
         /// The record type asked for (IANA "Resource Record (RR) TYPEs").
         qtype: u16,
     },
+    /// A name that stands in for the one asked for, in the answer to a DNS query: the target of
+    /// a CNAME, or of an SVCB or HTTPS record.
+    Alias {
+        /// The alias, which is what is judged.
+        name: &'a DomainName,
+        /// The name asked for.
+        asked: &'a DomainName,
+        /// The record type asked for.
+        qtype: u16,
+    },
     /// The server name of a TLS ClientHello (RFC 6066 section 3), in TCP or QUIC.
     Sni(&'a DomainName),
     /// An HTTP/1.x request.
@@ -86,7 +96,9 @@ impl<'a> Evidence<'a> {
     #[must_use]
     pub const fn name(&self) -> Option<&'a DomainName> {
         match *self {
-            Self::Question { name, .. } | Self::Sni(name) => Some(name),
+            Self::Question { name, .. } | Self::Alias { name, .. } | Self::Sni(name) => {
+                Some(name)
+            }
             Self::Request { host, .. } => host,
             Self::Unnamed | Self::Syn { .. } => None,
         }

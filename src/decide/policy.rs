@@ -16,6 +16,9 @@
 //! At a SYN only addresses are known. Rules and catalogue ranges with an address decide there and
 //! then; a block that rests on the app or the port alone waits where a name follows, because the
 //! name may be an essential one.
+//!
+//! The aliases in a DNS answer are judged by the same order, one by one from the question on, and
+//! only while nothing knows the names before: the first that is known decides.
 
 use std::cmp::Reverse;
 use std::sync::Arc;

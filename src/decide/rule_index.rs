@@ -34,8 +34,11 @@ pub(super) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(super) fn new(facts: &Facts<'a>, now: UnixSeconds) -> Self {
         let remote = facts.flow.remote;
-        let is_dns =
-            matches!(facts.evidence, Evidence::Question { .. }) || remote.port() == DNS_PORT;
+        let is_dns = remote.port() == DNS_PORT
+            || matches!(
+                facts.evidence,
+                Evidence::Question { .. } | Evidence::Alias { .. }
+            );
         Self {
             app: facts.uid.map(Uid::app_id),
             remote: (!is_dns).then_some(remote),

@@ -79,12 +79,12 @@ pub struct Plan {
     /// The mark of packets and connections whose client's first words are awaited; exactly one
     /// bit.
     pub follow_mark: u32,
-    /// Queue of UDP and TCP port 53.
+    /// Queue of UDP and TCP port 53, and of answers.
     pub dns_queue: u16,
     /// Queue of TCP SYNs, TLS ClientHellos, HTTP requests and QUIC Initials.
     pub connection_queue: u16,
-    /// Queue of DNS answers; none: answers are not looked at.
-    pub answers_queue: Option<u16>,
+    /// Answers over UDP are looked at: [`CHAIN_IN`] is made.
+    pub answers: bool,
     /// Ports on which a TLS ClientHello is looked for.
     pub tls_ports: Vec<u16>,
     /// Ports on which an HTTP/1.x request is looked for.
@@ -95,8 +95,6 @@ pub struct Plan {
     pub notrack: bool,
     /// The conntrack match exists: only answers to the phone's own queries are queued.
     pub conntrack: bool,
-    /// The mangle table exists: [`CHAIN_IN`] is made.
-    pub inbound: bool,
     /// Connections can be marked: [`CHAIN_CONT`] is made.
     pub follow: bool,
     /// IPv6 is filtered too.
@@ -110,13 +108,12 @@ impl Default for Plan {
             follow_mark: DEFAULT_FOLLOW_MARK,
             dns_queue: 5340,
             connection_queue: 5341,
-            answers_queue: None,
+            answers: true,
             tls_ports: vec![443],
             http_ports: vec![80],
             quic_ports: vec![443],
             notrack: true,
             conntrack: true,
-            inbound: true,
             follow: true,
             ipv6: true,
         }
@@ -135,7 +132,7 @@ impl Plan {
 
     /// The tables that hold a chain of the plan.
     pub fn tables(&self) -> &'static [Table] {
-        if self.inbound || self.follow {
+        if self.answers || self.follow {
             &Table::ALL
         } else {
             &Table::ALL[..1]
@@ -151,12 +148,12 @@ impl Plan {
             name: CHAIN_OUT,
             rules: self.outgoing(family),
         };
-        let inbound = self.inbound.then(|| WantedChain {
+        let inbound = self.answers.then(|| WantedChain {
             table: Table::Mangle,
             hook: "PREROUTING",
             place: Place::First,
             name: CHAIN_IN,
-            rules: self.incoming(),
+            rules: vec![self.answer()],
         });
         let continued = self.follow.then(|| WantedChain {
             table: Table::Mangle,
@@ -238,19 +235,16 @@ impl Plan {
         ]
     }
 
-    /// The rules of [`CHAIN_IN`].
-    fn incoming(&self) -> Vec<String> {
-        let mut rules = vec!["-i lo -j RETURN".to_owned()];
-        if let Some(number) = self.answers_queue {
-            // Established only: what nobody asked for is none of our business.
-            let asked = if self.conntrack {
-                "-m conntrack --ctstate ESTABLISHED "
-            } else {
-                ""
-            };
-            rules.push(format!("-p udp -m udp --sport 53 {asked}{}", queue(number)));
-        }
-        rules
+    /// The rule of [`CHAIN_IN`]: one, for every packet that comes in passes it.
+    fn answer(&self) -> String {
+        // Established only: strangers shall not fill the queue.
+        let asked = if self.conntrack {
+            "-m conntrack --ctstate ESTABLISHED "
+        } else {
+            ""
+        };
+        let queue = queue(self.dns_queue);
+        format!("! -i lo -p udp -m udp --sport 53 {asked}{queue}")
     }
 }
 

@@ -64,11 +64,6 @@ impl Feature {
         matches!(self, Self::RawTable | Self::Queue | Self::Mark)
     }
 
-    /// Whether anything that is done today needs it.
-    pub const fn is_used(self) -> bool {
-        !matches!(self, Self::MangleTable | Self::Conntrack)
-    }
-
     /// What follows where it is missing.
     pub const fn consequence(self) -> &'static str {
         match self {
@@ -87,9 +82,12 @@ impl Feature {
                 "forged DNS answers are deleted from connection tracking one by one"
             }
             Self::MangleTable => {
-                "nothing today: it is for DNS answers, which are not looked at yet"
+                "DNS answers are not looked at: what hides behind an alias passes, and \
+                 connections without a name stay without"
             }
-            Self::Conntrack => "nothing today: it tells DNS answers that somebody asked for",
+            Self::Conntrack => {
+                "every UDP packet from a port 53 is looked at, also where nobody asked"
+            }
             Self::Connmark => {
                 "server names and HTTP hosts are seen only where they stand in the first packet"
             }
@@ -268,7 +266,7 @@ impl Plan {
         };
         self.notrack &= !lacks(Feature::Notrack);
         self.conntrack &= !lacks(Feature::Conntrack);
-        self.inbound &= !lacks(Feature::MangleTable);
+        self.answers &= !lacks(Feature::MangleTable);
         let needed = [Feature::MangleTable, Feature::Connmark, Feature::U32];
         self.follow &= !needed.into_iter().any(lacks);
         if lacks(Feature::U32) {

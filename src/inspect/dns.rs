@@ -1,5 +1,6 @@
 //! DNS queries, by themselves and in a datagram.
 
+use super::answer::Awaited;
 use super::{Context, Inspection, Reading, Sighting};
 use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
 use crate::decide::{Evidence, Outcome};
@@ -26,7 +27,12 @@ pub(super) fn judge(context: &Context<'_>, query: &Query<'_>) -> Option<Sighting
 }
 
 /// A UDP datagram to port 53.
-pub(super) fn datagram(context: &Context<'_>, payload: &[u8], out: &mut [u8]) -> Inspection {
+pub(super) fn datagram(
+    awaited: &mut Awaited,
+    context: &Context<'_>,
+    payload: &[u8],
+    out: &mut [u8],
+) -> Inspection {
     let Ok(query) = Query::parse(payload) else {
         return Inspection::pass(Reading::Malformed);
     };
@@ -35,6 +41,7 @@ pub(super) fn datagram(context: &Context<'_>, payload: &[u8], out: &mut [u8]) ->
     let act = if blocked {
         refuse(context, &query, out)
     } else {
+        awaited.add(context, &query);
         Act::Pass
     };
     Inspection {

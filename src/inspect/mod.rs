@@ -2,6 +2,7 @@
 //!
 //! The daemon's queue threads, offline replay and the fuzz targets all run this very code.
 
+mod answer;
 mod connection;
 mod dns;
 mod dns_stream;
@@ -14,10 +15,12 @@ use crate::act::Act;
 use crate::decide::{
     Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
 };
-use crate::parse::DomainName;
 use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
+use crate::parse::{DomainName, Malformed};
+use answer::Awaited;
+pub use answer::Resolution;
 use connection::Connections;
 use dns_stream::DnsStream;
 use quic::QuicConnections;
@@ -39,6 +42,8 @@ pub struct Sighting {
     pub kind: SightingKind,
     /// The name; the root where there is none.
     pub name: DomainName,
+    /// The name asked for, where `name` is an alias of it; the root elsewhere.
+    pub asked: DomainName,
     /// What the policy said.
     pub decision: Decision,
     /// What became of the packet.
@@ -50,6 +55,8 @@ pub struct Sighting {
 pub enum SightingKind {
     /// A DNS question for this record type.
     Question(u16),
+    /// A name that stands in for another in the answer to a question for this record type.
+    Alias(u16),
     /// A TLS server name; over UDP, in a QUIC connection.
     Sni,
     /// An HTTP request's host.
@@ -71,6 +78,8 @@ pub enum Reading {
     Incomplete,
     /// A version of QUIC that nothing is known of; the packet passes.
     UnknownVersion,
+    /// An answer to nothing that was asked, as far as is remembered; the packet passes.
+    Unasked,
 }
 
 /// The answer of [`Inspector::inspect`].
@@ -134,17 +143,23 @@ impl Context<'_> {
     ) -> Sighting {
         let kind = match evidence {
             Evidence::Question { qtype, .. } => SightingKind::Question(qtype),
+            Evidence::Alias { qtype, .. } => SightingKind::Alias(qtype),
             Evidence::Sni(_) => SightingKind::Sni,
             Evidence::Request { host: Some(_), .. } => SightingKind::Host,
             Evidence::Request { host: None, .. } | Evidence::Unnamed => SightingKind::Unnamed,
             Evidence::Syn { .. } => SightingKind::Syn,
         };
         let name = evidence.name().cloned().unwrap_or_else(DomainName::root);
+        let asked = match evidence {
+            Evidence::Alias { asked, .. } => asked.clone(),
+            _ => DomainName::root(),
+        };
         Sighting {
             flow: self.flow,
             uid: self.uid,
             kind,
             name,
+            asked,
             decision,
             outcome,
         }
@@ -155,6 +170,7 @@ impl Context<'_> {
 /// to the next, in bounded tables that are made once.
 #[derive(Debug)]
 pub struct Inspector {
+    awaited: Awaited,
     dns_streams: FlowTable<DnsStream>,
     connections: Connections,
     quic: QuicConnections,
@@ -163,6 +179,7 @@ pub struct Inspector {
 impl Default for Inspector {
     fn default() -> Self {
         Self {
+            awaited: Awaited::default(),
             dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
             connections: Connections::default(),
             quic: QuicConnections::default(),
@@ -206,7 +223,7 @@ impl Inspector {
                     datagram.destination_port,
                 );
                 if datagram.destination_port == DNS_PORT {
-                    dns::datagram(&context, datagram.payload, out)
+                    dns::datagram(&mut self.awaited, &context, datagram.payload, out)
                 } else {
                     self.quic.datagram(&context, bytes, datagram.payload, out)
                 }
@@ -231,5 +248,30 @@ impl Inspector {
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.dns_streams.evicted() + self.connections.evicted() + self.quic.evicted()
+    }
+
+    /// Looks into one incoming IP packet, the answer of a resolver over UDP, and says what to do;
+    /// beside it, which addresses it gives to the name asked for. Bytes to inject are as with
+    /// [`Self::inspect`].
+    pub fn inspect_answer(
+        &mut self,
+        packet: &[u8],
+        now: UnixSeconds,
+        ruleset: &Arc<Ruleset>,
+        out: &mut [u8],
+    ) -> (Inspection, Option<Resolution>) {
+        let datagram = IpPacket::parse(packet).and_then(|packet| match packet.protocol {
+            ip::UDP => UdpDatagram::parse(packet.payload).map(|datagram| (packet, datagram)),
+            _ => Err(Malformed),
+        });
+        let Ok((packet, datagram)) = datagram else {
+            return (Inspection::pass(Reading::Malformed), None);
+        };
+        let flow = FlowKey {
+            protocol: Protocol::Udp,
+            local: (packet.destination, datagram.destination_port).into(),
+            remote: (packet.source, datagram.source_port).into(),
+        };
+        answer::datagram(&mut self.awaited, flow, datagram.payload, now, ruleset, out)
     }
 }

@@ -20,10 +20,16 @@ pub const TYPE_SOA: u16 = 6;
 pub const TYPE_AAAA: u16 = 28;
 /// Record type OPT: the EDNS pseudo-record.
 pub const TYPE_OPT: u16 = 41;
+/// Record type SVCB: how to reach a service (RFC 9460).
+pub const TYPE_SVCB: u16 = 64;
+/// Record type HTTPS: SVCB for web servers (RFC 9460 section 9).
+pub const TYPE_HTTPS: u16 = 65;
 /// Class IN: the Internet.
 pub const CLASS_IN: u16 = 1;
 /// Header flag: this is a response.
 pub const FLAG_RESPONSE: u16 = 0x8000;
+/// Header flag: the message was cut, and all of it is to be had over TCP.
+pub const FLAG_TRUNCATED: u16 = 0x0200;
 /// Bit of the OPT record's TTL: DNSSEC records are wanted (RFC 3225).
 pub const EDNS_DNSSEC_OK: u32 = 0x8000;
 
@@ -43,7 +49,7 @@ pub(super) struct Header {
 }
 
 /// One entry of the question section (RFC 1035 section 4.1.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     /// The name asked for, lower case.
     pub name: DomainName,
@@ -79,9 +85,18 @@ impl<'a> Query<'a> {
     /// # Errors
     /// This is a response, has no question, or a question does not parse.
     pub fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+        let query = Self::asked_in(message)?;
+        if query.flags() & FLAG_RESPONSE != 0 {
+            return Err(Malformed);
+        }
+        Ok(query)
+    }
+
+    /// The same of any message: an answer repeats what its query asked.
+    pub(super) fn asked_in(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut cursor = Cursor::at(message, 0);
         let header = cursor.header()?;
-        if header.flags & FLAG_RESPONSE != 0 || header.questions == 0 {
+        if header.questions == 0 {
             return Err(Malformed);
         }
         let mut compressed = false;
@@ -175,6 +190,8 @@ impl Iterator for Questions<'_> {
 /// A resource record (RFC 1035 section 4.1.3), its owner left unread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
+    /// Placed at the owner's name.
+    pub(super) owner: Cursor<'a>,
     pub(super) rtype: u16,
     pub(super) class: u16,
     pub(super) ttl: u32,
@@ -246,6 +263,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn record(&mut self) -> Result<Record<'a>, Malformed> {
+        let owner = *self;
         self.skip_name()?;
         let rtype = self.u16()?;
         let class = self.u16()?;
@@ -254,6 +272,7 @@ impl<'a> Cursor<'a> {
         let data = *self;
         self.take(usize::from(length))?;
         Ok(Record {
+            owner,
             rtype,
             class,
             ttl,

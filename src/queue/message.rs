@@ -7,6 +7,8 @@ use crate::decide::Uid;
 
 /// Bytes of `struct nlmsghdr` and `struct nfgenmsg` together.
 const HEADERS: usize = 16 + 4;
+/// Bytes of `struct nlattr`.
+const ATTRIBUTE_HEADER: usize = 4;
 const NFNL_SUBSYS_QUEUE: u16 = 3;
 const MSG_PACKET: u16 = NFNL_SUBSYS_QUEUE << 8;
 const MSG_VERDICT: u16 = MSG_PACKET | 1;
@@ -170,6 +172,21 @@ pub fn verdict(queue: u16, id: u32, verdict: Verdict) -> Request {
     if let Some(mark) = mark {
         request.attribute(attribute::MARK, &mark.to_be_bytes());
     }
+    request
+}
+
+/// The start of a verdict that accepts a packet with other bytes in place of its own
+/// (`NFQA_PAYLOAD`); these, `payload_bytes` of them, follow as they are.
+#[must_use]
+pub fn rewrite(queue: u16, id: u32, payload_bytes: u16) -> Request {
+    let mut request = verdict(queue, id, Verdict::Accept);
+    request.attribute(attribute::PAYLOAD, &[]);
+    let start = request.len - ATTRIBUTE_HEADER;
+    let total = ATTRIBUTE_HEADER + usize::from(payload_bytes);
+    let length = u16::try_from(total).unwrap_or(u16::MAX);
+    request.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    let message = u32::try_from(start + total).unwrap_or(u32::MAX);
+    request.bytes[..4].copy_from_slice(&message.to_ne_bytes());
     request
 }
 
@@ -346,6 +363,18 @@ mod tests {
             messages(&bytes).collect::<Vec<_>>(),
             [Message::Packet(expected)]
         );
+    }
+
+    #[test]
+    fn a_rewritten_packet_follows_its_verdict() {
+        let start = rewrite(7, 9, 5);
+        let verdict = verdict(7, 9, Verdict::Accept);
+        let (header, payload) = start.as_bytes().split_at(verdict.len);
+        assert_eq!(header[4..], verdict.as_bytes()[4..]);
+        let (length, kind) = (9_u16.to_ne_bytes(), attribute::PAYLOAD.to_ne_bytes());
+        assert_eq!(payload, [length, kind].concat());
+        let whole = u32::try_from(start.len + 5).unwrap();
+        assert_eq!(u32_ne(start.as_bytes(), 0), Some(whole));
     }
 
     #[test]

@@ -193,6 +193,18 @@ impl QueueSocket {
         socket::send(self.fd.as_raw_fd(), request.as_bytes(), MsgFlags::empty()).map(drop)
     }
 
+    /// Lets packet `id` go on with the bytes of `packet`, an IP packet, in place of its own. The
+    /// kernel computes no checksum for it.
+    ///
+    /// # Errors
+    /// As [`Self::verdict`]; EMSGSIZE where `packet` is longer than an attribute can be.
+    pub fn rewrite(&self, id: u32, packet: &[u8]) -> nix::Result<()> {
+        let length = u16::try_from(packet.len()).map_err(|_| Errno::EMSGSIZE)?;
+        let start = message::rewrite(self.parameters.number, id, length);
+        let parts = [IoSlice::new(start.as_bytes()), IoSlice::new(packet)];
+        send(self.fd.as_fd(), &parts)
+    }
+
     /// A second descriptor of the same socket, for whoever must reach the queue from outside of
     /// its thread.
     ///

@@ -14,7 +14,7 @@ use crate::act::Act;
 use crate::clock::{self, Moment};
 use crate::decide::{FlowKey, UnixSeconds};
 use crate::inspect::{Inspection, Inspector, Ruleset};
-use crate::record::{Counters, Event, EventSender, count};
+use crate::record::{Counters, Event, EventSender, Learned, count};
 
 /// Room for the largest packet that is ever forged.
 const SCRATCH_BYTES: usize = 2048;
@@ -76,11 +76,27 @@ impl QueueWorker {
         let unix_millis = clock::unix_millis();
         let rules = self.rules.load();
         let now = UnixSeconds::from_millis(unix_millis);
-        let inspection = inspector.inspect(packet.payload, packet.uid, now, &rules, scratch);
-        self.counters.inspected(&inspection);
-        self.counters
-            .evicted
-            .store(inspector.evicted(), Ordering::Relaxed);
+        let inspection = if packet.hook == Hook::PreRouting {
+            let (inspection, resolution) =
+                inspector.inspect_answer(packet.payload, now, &rules, scratch);
+            self.counters.answer_inspected(&inspection);
+            if let Some(resolution) = resolution {
+                // Before the verdict: the app may connect as soon as it has the answer.
+                self.events.send_learned(Learned {
+                    unix_millis,
+                    resolution,
+                });
+            }
+            inspection
+        } else {
+            let inspection =
+                inspector.inspect(packet.payload, packet.uid, now, &rules, scratch);
+            self.counters.inspected(&inspection);
+            self.counters
+                .evicted
+                .store(inspector.evicted(), Ordering::Relaxed);
+            inspection
+        };
         self.carry_out(packet, &inspection, scratch);
         if self.first_verdict.get().is_none() {
             // The other queue may have been first at the same moment.
@@ -113,6 +129,11 @@ impl QueueWorker {
                 // After: the app's next query waits in this queue until that is done.
                 self.forget(&flow);
                 self.verdict(packet, Verdict::Drop);
+            }
+            Act::Rewrite { length } => {
+                if self.queue.rewrite(packet.id, &scratch[..length]).is_err() {
+                    count(&self.counters.verdict_failed);
+                }
             }
             Act::Sever { flow, reset_length } => {
                 self.verdict(packet, Verdict::Drop);

@@ -46,6 +46,14 @@ counters! {
     incomplete,
     /// QUIC packets of a version that nothing is known of; they passed.
     unknown_version,
+    /// Answers of resolvers taken from the queue; they are in none of the counts above.
+    answers,
+    /// Answers that were refused for an alias in them.
+    answers_refused,
+    /// Answers to nothing that was asked, as far as is remembered; they passed.
+    answers_unasked,
+    /// Answers that are none; they passed.
+    answers_malformed,
     /// Connections that the kernel would not end; the app got a forged reset instead.
     destroy_failed,
     /// Forged packets that could not be sent.
@@ -73,13 +81,27 @@ impl Counters {
             Act::Pass | Act::Follow | Act::Leave => &self.passed,
             Act::Vanish => &self.dropped,
             Act::Answer { .. } => &self.answered,
+            Act::Rewrite { .. } => &self.answered,
             Act::Sever { .. } => &self.severed,
         });
         match inspection.reading {
-            Reading::Understood => {}
+            Reading::Understood | Reading::Unasked => {}
             Reading::Malformed => count(&self.malformed),
             Reading::Incomplete => count(&self.incomplete),
             Reading::UnknownVersion => count(&self.unknown_version),
+        }
+    }
+
+    /// Counts what the inspection of an answer came to.
+    pub fn answer_inspected(&self, inspection: &Inspection) {
+        count(&self.answers);
+        if inspection.act != Act::Pass {
+            count(&self.answers_refused);
+        }
+        match inspection.reading {
+            Reading::Understood | Reading::Incomplete | Reading::UnknownVersion => {}
+            Reading::Unasked => count(&self.answers_unasked),
+            Reading::Malformed => count(&self.answers_malformed),
         }
     }
 }

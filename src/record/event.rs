@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::inspect::{Ruleset, Sighting};
+use crate::inspect::{Resolution, Ruleset, Sighting};
 
 /// A sighting, when it was, and the rules that were in force: enough to tell the user why, even
 /// after a reload.
@@ -19,6 +19,28 @@ pub struct Event {
     pub sighting: Sighting,
     /// The rules that decided.
     pub ruleset: Arc<Ruleset>,
+}
+
+/// What the phone was told of a name's addresses, and when.
+#[derive(Clone, Debug)]
+pub struct Learned {
+    /// Wall-clock time in milliseconds since 1970-01-01 UTC.
+    pub unix_millis: u64,
+    /// The name and its addresses.
+    pub resolution: Resolution,
+}
+
+/// What comes out of the channel.
+#[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box for each would cost an allocation"
+)]
+pub enum Report {
+    /// For the log.
+    Event(Event),
+    /// For telling what unnamed connections may be.
+    Learned(Learned),
 }
 
 /// Makes a channel that holds `capacity` events.
@@ -48,7 +70,7 @@ struct Doorbell {
 /// The queue threads' end.
 #[derive(Clone, Debug)]
 pub struct EventSender {
-    sender: SyncSender<Event>,
+    sender: SyncSender<Report>,
     doorbell: Arc<Doorbell>,
     half: usize,
 }
@@ -57,7 +79,17 @@ impl EventSender {
     /// Hands an event over; `false` where the channel is full. Never waits, never allocates.
     #[must_use]
     pub fn send(&self, event: Event) -> bool {
-        let sent = self.sender.try_send(event).is_ok();
+        self.report(Report::Event(event))
+    }
+
+    /// The same with addresses. They only help to tell: where the channel is full they are lost
+    /// and not counted.
+    pub fn send_learned(&self, learned: Learned) {
+        let _lost = self.report(Report::Learned(learned));
+    }
+
+    fn report(&self, report: Report) -> bool {
+        let sent = self.sender.try_send(report).is_ok();
         match self.doorbell.rung.fetch_add(1, Ordering::AcqRel) {
             0 => self.doorbell.first.notify_one(),
             count if count == self.half => self.doorbell.half_full.notify_one(),
@@ -70,7 +102,7 @@ impl EventSender {
 /// The recorder's end.
 #[derive(Debug)]
 pub struct EventReceiver {
-    receiver: Receiver<Event>,
+    receiver: Receiver<Report>,
     doorbell: Arc<Doorbell>,
 }
 
@@ -84,7 +116,7 @@ impl EventReceiver {
     }
 
     /// Takes what there is now.
-    pub fn drain(&self) -> impl Iterator<Item = Event> {
+    pub fn drain(&self) -> impl Iterator<Item = Report> {
         // Lowered first: an event that comes while the channel is emptied rings again.
         self.doorbell.rung.store(0, Ordering::Release);
         self.receiver.try_iter()

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{Event, EventReceiver, Record};
+use super::{Event, EventReceiver, Record, Report, ResolvedNames};
 use crate::apps::Packages;
+
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
 const GATHER: Duration = Duration::from_millis(50);
@@ -30,7 +31,10 @@ pub struct Entry {
     reason = "a box for each event would cost an allocation"
 )]
 enum Content {
-    Event(Event),
+    Event {
+        event: Event,
+        resolved_from: Vec<Arc<str>>,
+    },
     Told(Arc<Record>),
 }
 
@@ -39,7 +43,13 @@ impl Entry {
     #[must_use]
     pub fn record(&self, packages: &Packages) -> Arc<Record> {
         match &self.content {
-            Content::Event(event) => Arc::new(Record::new(self.number, event, packages)),
+            Content::Event {
+                event,
+                resolved_from,
+            } => {
+                let record = Record::new(self.number, event, resolved_from, packages);
+                Arc::new(record)
+            }
             Content::Told(record) => Arc::clone(record),
         }
     }
@@ -84,12 +94,16 @@ impl Log {
         }
     }
 
-    /// Adds an event and gives it its number.
-    pub fn push(&self, event: Event) {
+    /// Adds an event and gives it its number. `resolved_from` are names that the phone was told
+    /// the far end's address for, where the event itself has none.
+    pub fn push(&self, event: Event, resolved_from: Vec<Arc<str>>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let number = recent.next_number;
         recent.next_number += 1;
-        let content = Content::Event(event);
+        let content = Content::Event {
+            event,
+            resolved_from,
+        };
         let entry = Entry { number, content };
         // Sent under the lock, so that a reader who subscribes in between neither misses the
         // entry nor gets it twice.
@@ -138,10 +152,17 @@ impl Recent {
 
 /// Moves events into the log until the task is dropped.
 pub async fn run(events: EventReceiver, log: Arc<Log>) {
+    let mut names = ResolvedNames::default();
     loop {
         events.wait(GATHER).await;
-        for event in events.drain() {
-            log.push(event);
+        for report in events.drain() {
+            match report {
+                Report::Learned(learned) => names.learn(&learned),
+                Report::Event(event) => {
+                    let resolved_from = names.told_by(&event);
+                    log.push(event, resolved_from);
+                }
+            }
         }
     }
 }
@@ -165,6 +186,7 @@ mod tests {
             uid: None,
             kind: SightingKind::Question(1),
             name: DomainName::from_ascii(b"www.example").unwrap(),
+            asked: DomainName::root(),
             decision: Decision::UNLISTED,
             outcome: Outcome::Allowed,
         };
@@ -188,7 +210,7 @@ mod tests {
     fn the_newest_entries_are_kept_and_numbered() {
         let ruleset = ruleset();
         let log = Log::new(3);
-        (0..5).for_each(|_| log.push(event(&ruleset)));
+        (0..5).for_each(|_| log.push(event(&ruleset), vec![]));
         let numbers = |count| -> Vec<_> {
             log.position(count)
                 .recent
@@ -206,7 +228,7 @@ mod tests {
     fn entries_that_were_told_keep_no_old_rules_in_memory() {
         let ruleset = ruleset();
         let log = Log::new(10);
-        log.push(event(&ruleset));
+        log.push(event(&ruleset), vec!["a.example".into()]);
         let packages = Packages::default();
         let before = log.position(1).recent[0].record(&packages);
         log.tell_all(&packages);

@@ -4,9 +4,11 @@
 mod counters;
 mod event;
 mod log;
+mod resolved;
 mod sighted;
 
 pub use counters::{CounterValues, Counters, count};
-pub use event::{Event, EventReceiver, EventSender, channel};
+pub use event::{Event, EventReceiver, EventSender, Learned, Report, channel};
 pub use log::{Entry, Log, LogPosition, run};
+pub use resolved::ResolvedNames;
 pub use sighted::{EvidenceKind, Record};

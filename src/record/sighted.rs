@@ -1,6 +1,7 @@
 //! A sighting told in full: what the log shows and later keeps.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ use crate::inspect::SightingKind;
 pub enum EvidenceKind {
     /// A DNS question.
     Dns,
+    /// An alias in the answer to one.
+    Alias,
     /// The server name of a TLS ClientHello; over UDP, in a QUIC connection.
     Sni,
     /// The host of an HTTP request.
@@ -35,11 +38,14 @@ pub struct Record {
     pub unix_millis: u64,
     /// What became of it.
     pub outcome: Outcome,
-    /// The name.
+    /// The name; of an alias, the alias.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub name: Option<String>,
     /// Where the name stood.
     pub evidence: EvidenceKind,
+    /// The name asked for, where `name` is an alias of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked: Option<String>,
     /// The record type asked for, by its IANA mnemonic or as `TYPE123` (RFC 3597 section 5).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub qtype: Option<String>,
@@ -55,6 +61,10 @@ pub struct Record {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
+    /// Where there is no name: those that the phone was told this address for, the latest first.
+    /// Others may stand at the same address, so that none of them need be the one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub resolved_from: Vec<String>,
     /// Why, in words.
     pub reason: String,
     /// The number of the user's rule that decided.
@@ -83,12 +93,18 @@ pub struct Record {
 impl Record {
     /// Tells `event`, which has this place in the log, in full.
     #[must_use]
-    pub fn new(number: u64, event: &Event, packages: &Packages) -> Self {
+    pub fn new(
+        number: u64,
+        event: &Event,
+        resolved_from: &[Arc<str>],
+        packages: &Packages,
+    ) -> Self {
         let sighting = &event.sighting;
         let explanation = event.ruleset.policy.explain(&sighting.decision);
         let endpoint = explanation.endpoint;
         let (evidence, qtype) = match sighting.kind {
             SightingKind::Question(qtype) => (EvidenceKind::Dns, Some(qtype_name(qtype))),
+            SightingKind::Alias(qtype) => (EvidenceKind::Alias, Some(qtype_name(qtype))),
             SightingKind::Sni => (EvidenceKind::Sni, None),
             SightingKind::Host => (EvidenceKind::Host, None),
             SightingKind::Unnamed => (EvidenceKind::Unnamed, None),
@@ -100,12 +116,14 @@ impl Record {
             outcome: sighting.outcome,
             name: (!sighting.name.is_root()).then(|| sighting.name.to_string()),
             evidence,
+            asked: (!sighting.asked.is_root()).then(|| sighting.asked.to_string()),
             qtype,
             app: sighting.uid.map(|uid| packages.label(uid)),
             uid: sighting.uid.map(|uid| uid.0),
             protocol: sighting.flow.protocol,
             local: sighting.flow.local,
             remote: sighting.flow.remote,
+            resolved_from: resolved_from.iter().map(ToString::to_string).collect(),
             reason: explanation.to_string(),
             rule: explanation.rule.map(|(id, _)| id.0),
             entry: endpoint.map(|it| it.pattern.to_string()),

@@ -9,7 +9,6 @@ use crate::lab::{Lab, addresses};
 
 pub(crate) fn plan() -> Plan {
     Plan {
-        answers_queue: Some(5342),
         tls_ports: vec![443, 8443],
         ..Plan::default()
     }
@@ -168,7 +167,7 @@ fn a_smaller_plan_leaves_nothing_of_the_larger() {
     let iptables = apply(&lab, &plan());
     let smaller = Plan {
         ipv6: false,
-        inbound: false,
+        answers: false,
         follow: false,
         ..plan()
     };

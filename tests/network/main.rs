@@ -7,6 +7,7 @@
 #[path = "../lab/mod.rs"]
 mod lab;
 
+mod answers;
 mod apps;
 mod bundle;
 mod clients;

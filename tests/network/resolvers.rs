@@ -11,12 +11,12 @@ use crate::running::{BLOCKED, reload, start};
 
 /// Seconds after which a resolver was not told at once. Most of it is for starting the program
 /// on a loaded machine.
-const LIMIT: &str = "timeout 3";
+pub(crate) const LIMIT: &str = "timeout 3";
 /// The exit code of `timeout` where that came first.
 const TIMED_OUT: i32 = 124;
 
 /// `getaddrinfo` of musl's libc, built into one program.
-fn musl_resolver(folder: &Path) -> PathBuf {
+pub(crate) fn musl_resolver(folder: &Path) -> PathBuf {
     let (source, program) = ("tests/network/resolve.c", folder.join("resolve"));
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     let built = Command::new("musl-gcc")

@@ -9,7 +9,10 @@ use etherparse::{
 };
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::rdata::svcb::{IpHint, SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HTTPS, NULL};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinEncodable;
 
 use crate::case::{Dns, Hello, Initial, Ip, Packet, Part, Tcp};
 use crate::quic;
@@ -184,7 +187,56 @@ fn dns(query: &Dns) -> Vec<u8> {
         }
         message.edns = Some(edns);
     }
+    message.metadata.truncation = query.truncated;
+    message.metadata.recursion_available = query.is_response;
+    message.add_answers(query.records.iter().map(|text| record(text)));
     message.to_vec().unwrap()
+}
+
+/// `owner ttl TYPE data`.
+fn record(text: &str) -> Record {
+    let name = |text: &str| {
+        let mut name = Name::from_ascii(text).unwrap();
+        name.set_fqdn(true);
+        name
+    };
+    let words: Vec<_> = text.split(' ').collect();
+    let [owner, ttl, rtype, data, rest @ ..] = &words[..] else {
+        panic!("`{text}` is no record")
+    };
+    let service = || {
+        let [target, hints @ ..] = rest else {
+            panic!("`{text}` has no target")
+        };
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for hint in hints {
+            match hint.parse().unwrap() {
+                IpAddr::V4(address) => v4.push(A(address)),
+                IpAddr::V6(address) => v6.push(AAAA(address)),
+            }
+        }
+        let mut parameters = Vec::new();
+        if !v4.is_empty() {
+            parameters.push((SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(v4))));
+        }
+        if !v6.is_empty() {
+            parameters.push((SvcParamKey::Ipv6Hint, SvcParamValue::Ipv6Hint(IpHint(v6))));
+        }
+        SVCB::new(data.parse().unwrap(), name(target), parameters)
+    };
+    let data = match *rtype {
+        "A" => RData::A(A(data.parse().unwrap())),
+        "AAAA" => RData::AAAA(AAAA(data.parse().unwrap())),
+        "CNAME" => RData::CNAME(CNAME(name(data))),
+        "DNAME" => RData::Unknown {
+            code: RecordType::Unknown(39),
+            rdata: NULL::with(name(data).to_bytes().unwrap()),
+        },
+        "HTTPS" => RData::HTTPS(HTTPS(service())),
+        "SVCB" => RData::SVCB(service()),
+        other => panic!("{other} records cannot be made here"),
+    };
+    Record::from_rdata(name(owner), ttl.parse().unwrap(), data)
 }
 
 /// RFC 8446 section 4.1.2.

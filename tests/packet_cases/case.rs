@@ -46,7 +46,7 @@ pub(crate) const ENTRY_DEFAULTS: [(&str, &str); 7] = [
     ("breaks", "nothing"),
 ];
 
-/// One outgoing packet, and what is to become of it. What is not expected must not happen.
+/// One packet, and what is to become of it. What is not expected must not happen.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Packet {
@@ -54,6 +54,11 @@ pub(crate) struct Packet {
     pub(crate) to: Option<SocketAddr>,
     pub(crate) uid: Option<u32>,
     pub(crate) now: Option<toml::value::Datetime>,
+    /// A resolver's answer: it comes in, from `to` to `from`.
+    #[serde(default)]
+    pub(crate) answer: bool,
+    /// The answer comes from there instead.
+    pub(crate) via: Option<SocketAddr>,
     /// The whole packet in hex; then nothing below describes it.
     pub(crate) raw: Option<String>,
     /// A TCP segment; without it, this is a UDP datagram.
@@ -76,6 +81,8 @@ pub(crate) struct Packet {
     pub(crate) sighting: Option<String>,
     /// Why, as the log tells it.
     pub(crate) reason: Option<String>,
+    /// Which addresses an answer gives, and for how long: `host.example.com 60: 192.0.2.1`.
+    pub(crate) learned: Option<String>,
     /// The forged packet, line by line as `forged.rs` tells it.
     #[serde(default)]
     pub(crate) forged: Vec<String>,
@@ -145,6 +152,12 @@ pub(crate) struct Dns {
     pub(crate) dnssec_ok: bool,
     #[serde(default)]
     pub(crate) is_response: bool,
+    #[serde(default)]
+    pub(crate) truncated: bool,
+    /// Of the answer section: `www.example.com 60 CNAME host.example.net`; of an HTTPS or SVCB
+    /// record priority, target and the hints: `example.com 60 HTTPS 1 . 192.0.2.1`.
+    #[serde(default)]
+    pub(crate) records: Vec<String>,
     /// Bytes of an EDNS padding option.
     #[serde(default)]
     pub(crate) padding: u16,
@@ -215,6 +228,7 @@ pub(crate) enum Act {
     Pass,
     Vanish,
     Answer,
+    Rewrite,
     Sever,
 }
 
@@ -227,4 +241,5 @@ pub(crate) enum Reading {
     Incomplete,
     #[serde(rename = "unknown version")]
     UnknownVersion,
+    Unasked,
 }

@@ -25,7 +25,9 @@ use muzzle::apps::Packages;
 use muzzle::catalogue::Catalogue;
 use muzzle::config::Config;
 use muzzle::decide::{Uid, UnixSeconds};
-use muzzle::inspect::{self, Inspection, Inspector, Ruleset, Sighting, SightingKind};
+use muzzle::inspect::{
+    self, Inspection, Inspector, Resolution, Ruleset, Sighting, SightingKind,
+};
 
 /// As much as a queue thread has.
 const SCRATCH_BYTES: usize = 2048;
@@ -119,7 +121,12 @@ fn send(
     });
     let now = UnixSeconds(now.as_second());
     let mut differences = Vec::new();
-    let mut packets = build::packets(packet, from, to);
+    let (source, destination) = if packet.answer {
+        (packet.via.unwrap_or(to), from)
+    } else {
+        (from, to)
+    };
+    let mut packets = build::packets(packet, source, destination);
     let last = packets.pop().unwrap();
     let mut scratch = [0; SCRATCH_BYTES];
     for (number, segment) in (1..).zip(&packets) {
@@ -132,7 +139,12 @@ fn send(
             ));
         }
     }
-    let seen = inspector.inspect(&last, uid, now, ruleset, &mut scratch);
+    let (seen, learned) = if packet.answer {
+        inspector.inspect_answer(&last, now, ruleset, &mut scratch)
+    } else {
+        let seen = inspector.inspect(&last, uid, now, ruleset, &mut scratch);
+        (seen, None)
+    };
     let mut compare = |what: &str, expected: String, found: String| {
         if expected != found {
             differences.push(format!("{what}\n  expected {expected}\n  found    {found}"));
@@ -152,7 +164,12 @@ fn send(
     compare(
         "forged",
         words(&packet.forged),
-        words(&forged(&seen, &scratch, from, to)),
+        words(&forged(&seen, &scratch, from, packet.via.unwrap_or(to))),
+    );
+    compare(
+        "learned",
+        packet.learned.clone().unwrap_or_default(),
+        learned.as_ref().map(learned_words).unwrap_or_default(),
     );
     let sighting = seen.sighting.as_ref();
     compare(
@@ -182,6 +199,7 @@ const fn act(seen: &Inspection) -> Act {
         }
         muzzle::act::Act::Vanish => Act::Vanish,
         muzzle::act::Act::Answer { .. } => Act::Answer,
+        muzzle::act::Act::Rewrite { .. } => Act::Rewrite,
         muzzle::act::Act::Sever { .. } => Act::Sever,
     }
 }
@@ -192,17 +210,19 @@ const fn reading(seen: &Inspection) -> Reading {
         inspect::Reading::Malformed => Reading::Malformed,
         inspect::Reading::Incomplete => Reading::Incomplete,
         inspect::Reading::UnknownVersion => Reading::UnknownVersion,
+        inspect::Reading::Unasked => Reading::Unasked,
     }
 }
 
 fn forged(seen: &Inspection, scratch: &[u8], from: SocketAddr, to: SocketAddr) -> Vec<String> {
-    use muzzle::act::Act::{Answer, Follow, Leave, Pass, Sever, Vanish};
+    use muzzle::act::Act::{Answer, Follow, Leave, Pass, Rewrite, Sever, Vanish};
     let (flow, length) = match seen.act {
         Pass | Follow | Leave | Vanish => return Vec::new(),
-        Answer { flow, length } => (flow, length),
-        Sever { flow, reset_length } => (flow, reset_length),
+        Rewrite { length } => (None, length),
+        Answer { flow, length } => (Some(flow), length),
+        Sever { flow, reset_length } => (Some(flow), reset_length),
     };
-    if (flow.local, flow.remote) != (from, to) {
+    if let Some(flow) = flow.filter(|flow| (flow.local, flow.remote) != (from, to)) {
         return vec![format!("the act is for another flow: {flow:?}")];
     }
     if length == 0 {
@@ -211,11 +231,21 @@ fn forged(seen: &Inspection, scratch: &[u8], from: SocketAddr, to: SocketAddr) -
     forged::tell(&scratch[..length], to, from).unwrap_or_else(|error| vec![error])
 }
 
+fn learned_words(learned: &Resolution) -> String {
+    let addresses = learned.addresses().iter().map(ToString::to_string);
+    let addresses = addresses.collect::<Vec<_>>().join(" ");
+    format!("{} {}: {addresses}", learned.name, learned.ttl_secs)
+}
+
 /// `blocked: A host.example.com`.
 fn sighting_words(sighting: &Sighting) -> String {
     let outcome = sighting.outcome.as_str();
     let kind = match sighting.kind {
         SightingKind::Question(qtype) => RecordType::from(qtype).to_string(),
+        SightingKind::Alias(qtype) => {
+            let (asked, qtype) = (&sighting.asked, RecordType::from(qtype));
+            return format!("{outcome}: {} as alias of {qtype} {asked}", sighting.name);
+        }
         SightingKind::Sni => "SNI".to_owned(),
         SightingKind::Host => "Host".to_owned(),
         SightingKind::Unnamed => return format!("{outcome}: no name"),

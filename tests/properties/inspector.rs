@@ -185,7 +185,7 @@ fn builder(
     })
 }
 
-pub(super) fn datagram((from, to): Ends, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn datagram((from, to): Ends, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     let udp = builder(from, to).udp(from.port(), to.port());
     udp.write(&mut packet, payload).unwrap();
@@ -253,6 +253,7 @@ pub(super) fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset)
         Act::Pass | Act::Follow | Act::Leave | Act::Vanish => return,
         Act::Answer { flow, length } => (flow, length),
         Act::Sever { flow, reset_length } => (flow, reset_length),
+        Act::Rewrite { .. } => panic!("only answers are rewritten: {seen:?}"),
     };
     assert!(length <= scratch.len(), "{seen:?}");
     if length > 0 {

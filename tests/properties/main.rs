@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod answers;
 mod captures;
 mod dns;
 mod flow_table;
