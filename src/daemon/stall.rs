@@ -5,9 +5,9 @@ use crate::queue::Occupancy;
 /// Looks at one queue again and again, while packets wait in it.
 ///
 /// Packets of a queue get ascending numbers and are decided on in that order, so how many were
-/// decided on is known from the kernel's two counters. Where that is the same at two looks while packets wait, nobody decides: they are let pass. A thread that got no
-/// processor for so long is not dead yet; one that has decided on nothing when that happens again
-/// is.
+/// decided on is known from the kernel's two counters. Where that is the same at two looks while
+/// packets wait, nobody decides: they are let pass. A thread that got no processor for so long is
+/// not dead yet; one that has decided on nothing when that happens again is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StallWatch {
     /// Decided on at the last look, where packets waited then.
@@ -33,6 +33,11 @@ pub(super) enum Look {
 }
 
 impl StallWatch {
+    /// Whether packets were let pass, and none was decided on since.
+    pub(super) const fn had_stalled(&self) -> bool {
+        self.let_pass.is_some()
+    }
+
     /// Takes the kernel's counters of now. Whoever is told of a stall lets pass what waits.
     pub(super) fn look(&mut self, queue: Option<Occupancy>) -> Look {
         let Some(Occupancy {

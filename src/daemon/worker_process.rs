@@ -17,6 +17,9 @@ use crate::queue::{QueueHandle, occupancy};
 
 /// From one look at a queue to the next, while packets wait in it.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// The same once packets had to be let pass: what follows from them, an answer for one, must not
+/// wait as long again.
+const LOOK_AGAIN_SOON: Duration = Duration::from_millis(150);
 
 /// A running worker.
 pub(super) struct WorkerProcess {
@@ -101,7 +104,7 @@ impl WorkerProcess {
     /// Looks whether the worker decides. To be called when a packet came while no look was due,
     /// and when one is.
     pub(super) fn look_at_queues(&mut self) {
-        let (mut waits, mut dead) = (false, false);
+        let (mut waits, mut dead, mut again) = (false, false, LOOK_AGAIN);
         for WatchedQueue { handle, watch } in &mut self.queues {
             let number = handle.number();
             match watch.look(occupancy(number)) {
@@ -117,8 +120,11 @@ impl WorkerProcess {
                     dead = true;
                 }
             }
+            if watch.had_stalled() {
+                again = LOOK_AGAIN_SOON;
+            }
         }
-        self.look_at = waits.then(|| Moment::awake().after(LOOK_AGAIN));
+        self.look_at = waits.then(|| Moment::awake().after(again));
         if dead {
             self.let_all_pass();
             self.kill();
