@@ -27,6 +27,20 @@ pack dist "$work/muzzle"
 pack once /bin/true
 pack again /bin/true
 MUZZLE_UPDATE_URL=https://example.org/muzzle pack served /bin/true
+
+# Signed by stock minisign, with keys that are gone with the test.
+for maker in first other; do
+    minisign -G -W -p "$work/$maker.pub" -s "$work/$maker.key" >/dev/null
+done
+MUZZLE_SIGN_KEY="$work/first.key" pack signed "$work/muzzle"
+MUZZLE_SIGN_KEY="$work/other.key" pack other "$work/muzzle"
+MUZZLE_SIGN_KEY="$work/first.key" pack once-signed /bin/true
+# A key with a password, which is read from standard input where there is no terminal.
+printf 'secret\nsecret\n' |
+    minisign -G -p "$work/locked.pub" -s "$work/locked.key" >/dev/null 2>&1
+for folder in locked again-locked; do
+    echo secret | MUZZLE_SIGN_KEY="$work/locked.key" setsid ./scripts/test-pack "$folder"
+done
 mkdir "$work/zips"
 PYTHONDONTWRITEBYTECODE=1 python3 tests/module/zips.py "$work"
 
