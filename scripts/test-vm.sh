@@ -66,7 +66,7 @@ python3 scripts/vm/older.py "$work"/dist/*.zip "$work/older.zip"
 guest=scripts/vm/guest
 set -- "$guest/init:init" "$work/older.zip:vm/older.zip" "$(echo "$work"/dist/*.zip):vm/muzzle.zip" \
     "$cache/peer:vm/peer" "$program:vm/muzzle" config/muzzle.toml:vm/muzzle.toml
-for file in "$guest"/*.sh "$guest/getprop"; do
+for file in "$guest"/*.sh "$guest/getprop" tests/module/manager.sh tests/module/install.sh; do
     set -- "$@" "$file:vm/${file##*/}"
 done
 python3 scripts/vm/initramfs.py files "$work/test.cpio" "$@"

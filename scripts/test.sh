@@ -54,7 +54,7 @@ step "shell scripts"
 shellcheck scripts/*.sh scripts/android/*.sh scripts/vm/*.sh .ci/run
 # BusyBox ash, which is what runs these, is closest to dash.
 shellcheck --shell=dash magisk-module/*.sh magisk-module/META-INF/com/google/android/update-binary \
-    tests/module/*.sh scripts/vm/guest/install.sh scripts/vm/guest/getprop
+    tests/module/*.sh scripts/vm/guest/getprop
 shellcheck --external-sources --check-sourced scripts/vm/guest/init scripts/vm/guest/test.sh
 
 step "tests"

@@ -55,20 +55,22 @@ class Signer:
             kdf = base64.b64decode(encoded, validate=True)[2:4]
         except (OSError, UnicodeDecodeError, IndexError, ValueError) as error:
             sys.exit(f"pack.py: MUZZLE_SIGN_KEY {key} is no secret key of minisign: {error}")
-        # Asked for once; minisign would ask for each signature.
-        self.password = getpass.getpass(f"Password of {key}: ") if kdf == b"Sc" else ""
+        # Asked for once; minisign would ask each time.
+        self.password = ""
+        if kdf == b"Sc" and sys.stdin.isatty():
+            self.password = getpass.getpass(f"Password of {key}: ")
+        elif kdf == b"Sc":
+            self.password = sys.stdin.readline().rstrip("\n")
+        with tempfile.TemporaryDirectory() as folder:
+            public = Path(folder, "public")
+            self.minisign("-R", "-p", public)
+            self.public_key = public.read_bytes()
 
     def minisign(self, *arguments: str | Path) -> None:
         command = ["minisign", "-q", "-s", self.key, *arguments]
         done = subprocess.run(command, input=f"{self.password}\n", text=True, capture_output=True)
         if done.returncode != 0:
             sys.exit(f"pack.py: {done.stdout}{done.stderr}".rstrip())
-
-    def public_key(self) -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            public = Path(folder, "public")
-            self.minisign("-R", "-p", public)
-            return public.read_bytes()
 
     def sign(self, name: str, content: bytes) -> bytes:
         """The signature of a file, with the time of the sources: the same each time."""
@@ -101,7 +103,7 @@ def files(program: Path, version: str, url: str | None, signer: Signer | None) -
         if name != "bin/muzzle" and b"\r" in data:
             sys.exit(f"pack.py: {name} has CR line ends, which Android's shell does not take")
     if signer:
-        content["muzzle.pub"] = signer.public_key()
+        content["muzzle.pub"] = signer.public_key
     content[SUMS] = "".join(
         f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in sorted(content)
     ).encode()
@@ -134,7 +136,7 @@ def main() -> None:
     signature = out.with_name(f"{out.name}.minisig")
     if signer:
         signature.write_bytes(signer.sign(out.name, out.read_bytes()))
-        print(f"signed by {signer.public_key().decode().splitlines()[-1]}: {signature}")
+        print(f"signed by {signer.public_key.decode().splitlines()[-1]}: {signature}")
     else:
         # That of an earlier zip of this name would be wrong.
         signature.unlink(missing_ok=True)

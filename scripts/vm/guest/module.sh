@@ -25,6 +25,24 @@ works() { # TEXT: short, since the daemon by itself has been looked at
     is "$1: the rest, TLS over IPv6" "$(client tls $web6 www.example.com)" "answered * ms"
 }
 
+# The phone is turned off and on.
+restart_phone() { # MANAGER
+    for pid in $(processes); do
+        kill -TERM "$pid" 2>/dev/null
+    done
+    holds "$1: on the way down its processes end" wait_for 20 no_processes
+    holds "$1: on the way down its rules go" no_rules_left
+    # Magisk's is in memory.
+    [ "$1" != Magisk ] || rm -rf "$commands"
+    start_phone "$1"
+}
+# A zombie has no command line.
+no_processes() {
+    for pid in $(processes); do
+        [ -z "$(cat "/proc/$pid/cmdline" 2>/dev/null)" ] || return 1
+    done
+}
+
 left_before="$(left_over)"
 starts() { # NAME: where it does not, what it says
     if ! wait_for 30 in_module status; then
