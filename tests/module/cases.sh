@@ -124,6 +124,12 @@ for zip in changed missing; do
     [ ! -e "$data" ] || wrong "made its data folder"
 done
 
+begin "a zip without its list of files"
+install unlisted
+refused
+says "The zip is damaged"
+[ ! -e "$data" ] || wrong "made its data folder"
+
 begin "a kernel without queues"
 PATH="/lacking:$PATH" install
 refused
@@ -384,7 +390,10 @@ fails "whole, its signature is wrong" /zips/forged.zip
 fails "whole, its signature is wrong" /zips/repacked.zip
 fails "not in the form that minisign writes" /zips/garbled.zip
 fails "no whole zip" /zips/half.zip
+fails "no release of Muzzle" /zips/unlisted.zip
 fails "cannot read" /zips/none.zip
+passes '"good": true' /zips/signed.zip --json
+fails '"fault": "changed"' /zips/changed.zip --json
 verify /zips/signed.zip --public-key nonsense
 is "the status with a key that is none" 64 "$code"
 

@@ -94,6 +94,7 @@ script = b"#!/system/bin/sh\nreboot\n"
 variant("good", {})
 variant("changed", {"service.sh": script})
 variant("missing", {"service.sh": None})
+variant("unlisted", {"SHA256SUMS": None})
 variant("added", {"post-fs-data.sh": script})
 
 signed, other = work / "signed" / name, work / "other" / name
