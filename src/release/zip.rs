@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use flate2::{Decompress, FlushDecompress, Status};
 use rawzip::{CompressionMethod, ZipArchive, ZipSliceEntry, ZipVerification};
 
 use super::sums::is_below;
@@ -95,9 +96,7 @@ fn unpack(
     let data = match method {
         _ if size > room => return None,
         CompressionMethod::STORE => entry.data().to_vec(),
-        CompressionMethod::DEFLATE => {
-            miniz_oxide::inflate::decompress_to_vec_with_limit(entry.data(), size).ok()?
-        }
+        CompressionMethod::DEFLATE => inflate(entry.data(), size)?,
         _ => return None,
     };
     let found = ZipVerification {
@@ -106,4 +105,13 @@ fn unpack(
     };
     announced.valid(found).ok()?;
     Some(data)
+}
+
+/// Unpacks `size` bytes, which must be all there are.
+fn inflate(packed: &[u8], size: usize) -> Option<Vec<u8>> {
+    // Nothing is written beyond the capacity; with one byte to spare, more is not taken for the end.
+    let mut data = Vec::with_capacity(size + 1);
+    let status =
+        Decompress::new(false).decompress_vec(packed, &mut data, FlushDecompress::Finish);
+    (status.ok()? == Status::StreamEnd).then_some(data)
 }
