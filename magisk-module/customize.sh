@@ -30,16 +30,17 @@ unchanged="Nothing was changed."
     abort "! Muzzle needs Android 8 (API 26) or later; this is API ${API:-unknown}. $unchanged"
 
 ui_print "- Checking the files"
-if ! said="$(cd "$MODPATH" && sha256sum -c SHA256SUMS 2>&1)"; then
+# The managers do not unpack META-INF.
+if ! said="$(cd "$MODPATH" && grep -v '  META-INF/' SHA256SUMS | sha256sum -c - 2>&1)"; then
     ui_print "  These files are not as they were built:"
     echo "$said" | grep -v ': OK$' | say_lines
     abort "! The zip is damaged: download it again. $unchanged"
 fi
 
 version_code="$(sed -n 's/^versionCode=//p' "$MODPATH/module.prop")"
-installed="$(cat "$data/version-code" 2>/dev/null)"
-if [ "${installed:-0}" -gt "$version_code" ] 2>/dev/null; then
-    ui_print "  A newer Muzzle (versionCode $installed) has been here. This one (versionCode"
+newest="$(cat "$data/version-code" 2>/dev/null)"
+if [ "${newest:-0}" -gt "$version_code" ] 2>/dev/null; then
+    ui_print "  A newer Muzzle (versionCode $newest) has been here. This one (versionCode"
     ui_print "  $version_code) may not understand its config and its data in $data."
     ui_print "  To go back all the same: keep a copy of that folder, delete the file"
     ui_print "  $data/version-code, and install this zip again."
@@ -73,6 +74,17 @@ if [ "$on_this_kernel" = true ]; then
     fi
 else
     ui_print "- In a recovery: what the phone's own kernel can do is found out at the next start"
+fi
+
+# An update by somebody else is no mistake in itself, but has to be a wish. The installed program
+# judges; what a zip says of itself proves nothing.
+installed=/data/adb/modules/muzzle
+if [ -e "$installed/muzzle.pub" ] && [ "$on_this_kernel" = true ] &&
+    ! said="$("$installed/bin/muzzle" verify --public-key "$installed/muzzle.pub" "$MODPATH" 2>&1)"; then
+    ui_print "! CAUTION: the installed Muzzle is signed, and this one is not signed by that key:"
+    echo "$said" | say_lines
+    ui_print "  If you did not mean to change to another maker's, do not restart: install the"
+    ui_print "  zip of the first maker again."
 fi
 
 # --- 3. Who else works on the network? ------------------------------------------------------------

@@ -3,16 +3,18 @@
 #
 #   ./scripts/build-module.sh                 for phones: 64-bit Android, by the NDK where
 #                                             ANDROID_NDK_HOME is set, else with Rust alone
-#   ./scripts/build-module.sh --target musl   with a static program for any 64-bit ARM Linux, for
-#                                             tests where there is no Android; -musl in its name
+#   ./scripts/build-module.sh --target musl   with a static program for any 64-bit ARM Linux, less
+#                                             optimised, for scripts/test-vm.sh; -musl in its name
 #
 # MUZZLE_UPDATE_URL  the folder from which the three files will be served: managers then ask
 #                    there for newer versions. Without it they do not ask
+# MUZZLE_SIGN_KEY    sign with this secret key of minisign; a password is asked for, or read from
+#                    standard input where there is no terminal. Makes a .zip.minisig too
 # MUZZLE_BINARY      pack this program instead of building one, for tests; -test in its name
 # MUZZLE_DIST        write to this folder instead of dist
 # SOURCE_DATE_EPOCH  the time of the zip's entries, instead of that of the last commit
 #
-# The same commit gives the same bytes.
+# The same commit and key give the same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin"
@@ -32,7 +34,7 @@ case "${1-}${2+ $2}" in
     ;;
 esac
 [ -z "${MUZZLE_BINARY-}" ] || kind="test"
-for tool in cargo python3 readelf; do
+for tool in cargo python3 readelf ${MUZZLE_SIGN_KEY:+minisign}; do
     if ! command -v "$tool" >/dev/null; then
         echo "build-module.sh: $tool is missing; scripts/setup.sh installs what is needed" >&2
         exit 1
@@ -46,10 +48,14 @@ android)
     ;;
 musl)
     target=aarch64-unknown-linux-musl
-    rustup target add "$target"
+    rustup --quiet target add "$target"
+    # It would be taken instead of the flags below.
+    unset CARGO_ENCODED_RUSTFLAGS
+    # The linker that comes with Rust, so that no cross compiler is needed. Not in a
+    # .cargo/config.toml: whoever has a linker of their own keeps it.
     RUSTFLAGS="-Clinker=rust-lld -Clink-arg=-zmax-page-size=16384" \
-        cargo build --release --locked --target "$target"
-    program="${CARGO_TARGET_DIR:-target}/$target/release/muzzle"
+        cargo build --quiet --profile emulated --locked --target "$target"
+    program="${CARGO_TARGET_DIR:-target}/$target/emulated/muzzle"
     suffix=-musl
     ;;
 test)
@@ -70,6 +76,7 @@ python3 scripts/android/pack.py "$program" "$zip" "${MUZZLE_UPDATE_URL-}"
 
 echo "$zip: $(wc -c <"$zip") bytes, the program in it $(wc -c <"$program")"
 sed 's/^/sha256 /' "$zip.sha256"
+[ -n "${MUZZLE_SIGN_KEY-}" ] || echo "Without MUZZLE_SIGN_KEY: it is not signed."
 if [ -z "${MUZZLE_UPDATE_URL-}" ]; then
     echo "Without MUZZLE_UPDATE_URL: the module does not ask for updates, update.json names no host."
 fi

@@ -32,6 +32,8 @@ python3 -c 'import gzip, json, ssl' 2>/dev/null || missing="$missing python3"
 # rustc calls the linker through it.
 need cc gcc
 need readelf binutils
+# What signs releases, and what anyone may check them with.
+need minisign minisign
 # curl above needs certificates to fetch rustup.
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$missing ca-certificates"
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests the module on a made-up phone: a root folder with BusyBox, /data and /system/bin, in its own
-# mount, network and process namespaces. The managers' part is tests/module/manager.sh, the cases
-# are tests/module/cases.sh. Needs root. test-module.sh [PROGRAM]: target/debug/muzzle otherwise.
+# mount, network and process namespaces. The managers' part is tests/module/manager.sh, which
+# scripts/test-vm.sh has too; the cases are tests/module/cases.sh. Needs root. test-module.sh [PROGRAM]: target/debug/muzzle otherwise.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin"
@@ -27,6 +27,18 @@ pack dist "$work/muzzle"
 pack once /bin/true
 pack again /bin/true
 MUZZLE_UPDATE_URL=https://example.org/muzzle pack served /bin/true
+
+# Signed by stock minisign, with keys that are gone with the test.
+for maker in first other; do
+    minisign -G -W -p "$work/$maker.pub" -s "$work/$maker.key" >/dev/null
+done
+MUZZLE_SIGN_KEY="$work/first.key" pack signed "$work/muzzle"
+MUZZLE_SIGN_KEY="$work/other.key" pack other "$work/muzzle"
+MUZZLE_SIGN_KEY="$work/first.key" pack signed-again "$work/muzzle"
+# A key with a password.
+printf 'secret\nsecret\n' |
+    minisign -G -p "$work/locked.pub" -s "$work/locked.key" >/dev/null 2>&1
+echo secret | MUZZLE_SIGN_KEY="$work/locked.key" pack locked /bin/true
 mkdir "$work/zips"
 PYTHONDONTWRITEBYTECODE=1 python3 tests/module/zips.py "$work"
 
@@ -54,10 +66,8 @@ printf '%s\n' "\$input" | /usr/sbin/$program-legacy$suffix "\$@"
 END
     done
 done
-# Magisk's own command, as far as the module uses it.
-printf '#!/bin/sh\n[ "$*" = --path ] && [ -d /debug_ramdisk ] && echo /debug_ramdisk\n' \
-    >"$phone/system/bin/magisk"
-chmod 755 "$phone/lacking/"* "$phone/system/bin/magisk"
+chmod 755 "$phone/lacking/"*
+ln -s /usr/bin/busybox "$phone/system/bin/sh"
 for applet in $(busybox --list); do
     ln -s /usr/bin/busybox "$phone/bb/$applet"
 done

@@ -53,30 +53,20 @@ for kernel in $kernels; do
 done
 lap "fetched"
 
-# For the toolchain that rust-toolchain.toml names.
-rustup --quiet target add "$target"
-# These would be taken instead of the flags below.
-unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
-# The linker that comes with Rust, so that no cross compiler is needed. Not in a .cargo/config.toml:
-# whoever has a linker of their own keeps it.
-CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS="-Clinker=rust-lld -Clink-arg=-zmax-page-size=16384"
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_RUSTFLAGS
-cargo build --quiet --profile emulated --target "$target"
-rustc --edition 2024 -O --target "$target" -Clinker=rust-lld -Cpanic=abort -Cstrip=symbols \
-    -Dwarnings -o "$cache/peer" scripts/vm/peer.rs
-lap "built"
-
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-MUZZLE_BINARY="$program" MUZZLE_DIST="$work/dist" \
-    ./scripts/build-module.sh >/dev/null
-python3 scripts/vm/older.py "$work"/dist/muzzle-*.zip "$work/older.zip"
+MUZZLE_DIST="$work/dist" ./scripts/build-module.sh --target musl >/dev/null
+rustc --edition 2024 -O --target "$target" -Clinker=rust-lld -Cpanic=abort -Cstrip=symbols \
+    -Dwarnings -o "$cache/peer" scripts/vm/peer.rs
+lap "built"
+
+python3 scripts/vm/older.py "$work"/dist/*.zip "$work/older.zip"
 guest=scripts/vm/guest
 set -- "$guest/init:init" "$work/older.zip:vm/older.zip" "$(echo "$work"/dist/*.zip):vm/muzzle.zip" \
     "$cache/peer:vm/peer" "$program:vm/muzzle" config/muzzle.toml:vm/muzzle.toml
-for file in "$guest"/*.sh "$guest/getprop"; do
+for file in "$guest"/*.sh "$guest/getprop" tests/module/manager.sh tests/module/install.sh; do
     set -- "$@" "$file:vm/${file##*/}"
 done
 python3 scripts/vm/initramfs.py files "$work/test.cpio" "$@"

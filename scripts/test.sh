@@ -3,7 +3,8 @@
 # machine, to install what is missing. docs/testing.md says what runs where and how long it takes.
 #
 #   sudo ./scripts/test.sh          with one arm64 kernel, 6.1
-#   sudo ./scripts/test.sh --all    with all three: 5.10, 6.1, 6.12; and every fault, measured
+#   sudo ./scripts/test.sh --all    with all three: 5.10, 6.1, 6.12; every fault, measured; and two
+#                                   more builds of the module, compared byte by byte
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$HOME/.cargo/bin:$PATH"
@@ -54,7 +55,7 @@ step "shell scripts"
 shellcheck scripts/*.sh scripts/android/*.sh scripts/vm/*.sh .ci/run
 # BusyBox ash, which is what runs these, is closest to dash.
 shellcheck --shell=dash magisk-module/*.sh magisk-module/META-INF/com/google/android/update-binary \
-    tests/module/*.sh scripts/vm/guest/install.sh scripts/vm/guest/getprop
+    tests/module/*.sh scripts/vm/guest/getprop
 shellcheck --external-sources --check-sourced scripts/vm/guest/init scripts/vm/guest/test.sh
 
 step "tests"
@@ -69,6 +70,11 @@ step "the module, on a made-up phone"
 
 step "the module for phones, linked without an NDK"
 ANDROID_NDK_HOME="" MUZZLE_DIST=target/dist ./scripts/build-module.sh
+
+if [ "$kernels" = all ]; then
+    step "the module, built in two folders"
+    ./scripts/test-reproducible.sh
+fi
 
 step "on arm64 kernels, with the module under each root manager"
 ./scripts/test-vm.sh --kernel "$kernels"

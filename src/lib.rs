@@ -11,7 +11,8 @@
 //!
 //! Around it: [`config`], [`catalogue`] and [`apps`] say what the policy is made of, [`daemon`]
 //! starts and stops it all, [`control`] and [`cli`] are how people talk to it. [`capture`] reads
-//! packets from a file instead, for steps 2 to 4.
+//! packets from a file instead, for steps 2 to 4. [`release`] checks that what is installed is what
+//! was built.
 
 pub mod act;
 pub mod apps;
@@ -29,3 +30,4 @@ pub mod parse;
 mod program;
 pub mod queue;
 pub mod record;
+pub mod release;

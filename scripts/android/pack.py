@@ -3,23 +3,28 @@
 Everything of magisk-module/, the program, the config and the licences, with a SHA-256 sum of each.
 The same input gives the same bytes: entries are sorted, and have one time and fixed modes.
 Beside the zip come its sum and the update.json that managers ask for a newer version.
+
+With MUZZLE_SIGN_KEY, minisign signs the list of sums and the zip; the public key goes along.
 """
 
+import base64
+import getpass
 import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# Managers unpack it themselves or not at all, so the installer cannot find it to check it.
-UNCHECKED = "META-INF/"
 # The zip format knows no earlier time.
 EARLIEST = 315532800
+SUMS = "SHA256SUMS"
 
 
 def version_code(version: str) -> int:
@@ -40,7 +45,49 @@ def module_prop(version: str, url: str | None) -> bytes:
     return text.encode()
 
 
-def files(program: Path, version: str, url: str | None) -> dict[str, bytes]:
+class Signer:
+    """The owner of a secret key of minisign, which does the signing."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        try:
+            encoded = Path(key).read_text().splitlines()[1]
+            kdf = base64.b64decode(encoded, validate=True)[2:4]
+        except (OSError, UnicodeDecodeError, IndexError, ValueError) as error:
+            sys.exit(f"pack.py: MUZZLE_SIGN_KEY {key} is no secret key of minisign: {error}")
+        # Asked for once; minisign would ask each time.
+        self.password = ""
+        if kdf == b"Sc" and sys.stdin.isatty():
+            self.password = getpass.getpass(f"Password of {key}: ")
+        elif kdf == b"Sc":
+            self.password = sys.stdin.readline().rstrip("\n")
+        with tempfile.TemporaryDirectory() as folder:
+            public = Path(folder, "public")
+            self.minisign("-R", "-p", public)
+            self.public_key = public.read_bytes()
+
+    def minisign(self, *arguments: str | Path) -> None:
+        command = ["minisign", "-q", "-s", self.key, *arguments]
+        done = subprocess.run(command, input=f"{self.password}\n", text=True, capture_output=True)
+        if done.returncode != 0:
+            sys.exit(f"pack.py: {done.stdout}{done.stderr}".rstrip())
+
+    def sign(self, name: str, content: bytes) -> bytes:
+        """The signature of a file, with the time of the sources: the same each time."""
+        with tempfile.TemporaryDirectory() as folder:
+            message, signature = Path(folder, "message"), Path(folder, "signature")
+            message.write_bytes(content)
+            comment = f"timestamp:{moment()}\tfile:{name}\thashed"
+            # -H: of a sum of the file, which old ones do not do of themselves.
+            self.minisign("-S", "-H", "-t", comment, "-m", message, "-x", signature)
+            return signature.read_bytes()
+
+
+def moment() -> int:
+    return max(int(os.environ.get("SOURCE_DATE_EPOCH", EARLIEST)), EARLIEST)
+
+
+def files(program: Path, version: str, url: str | None, signer: Signer | None) -> dict[str, bytes]:
     module = ROOT / "magisk-module"
     content = {
         str(path.relative_to(module)): path.read_bytes()
@@ -55,20 +102,21 @@ def files(program: Path, version: str, url: str | None) -> dict[str, bytes]:
     for name, data in content.items():
         if name != "bin/muzzle" and b"\r" in data:
             sys.exit(f"pack.py: {name} has CR line ends, which Android's shell does not take")
-    content["SHA256SUMS"] = "".join(
-        f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n"
-        for name in sorted(content)
-        if not name.startswith(UNCHECKED)
+    if signer:
+        content["muzzle.pub"] = signer.public_key
+    content[SUMS] = "".join(
+        f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in sorted(content)
     ).encode()
+    if signer:
+        content[f"{SUMS}.minisig"] = signer.sign(SUMS, content[SUMS])
     return content
 
 
 def write_zip(out: Path, content: dict[str, bytes]) -> None:
-    seconds = max(int(os.environ.get("SOURCE_DATE_EPOCH", EARLIEST)), EARLIEST)
-    moment = time.gmtime(seconds)[:6]
+    time_of_all = time.gmtime(moment())[:6]
     with zipfile.ZipFile(out, "w") as archive:
         for name in sorted(content):
-            entry = zipfile.ZipInfo(name, moment)
+            entry = zipfile.ZipInfo(name, time_of_all)
             entry.create_system = 3  # Unix, wherever this runs: the modes are meant
             is_program = name.endswith((".sh", "bin/muzzle", "update-binary"))
             entry.external_attr = (0o100755 if is_program else 0o100644) << 16
@@ -82,7 +130,16 @@ def main() -> None:
     cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
     version = cargo["package"]["version"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_zip(out, files(program, version, url))
+    key = os.environ.get("MUZZLE_SIGN_KEY")
+    signer = Signer(key) if key else None
+    write_zip(out, files(program, version, url, signer))
+    signature = out.with_name(f"{out.name}.minisig")
+    if signer:
+        signature.write_bytes(signer.sign(out.name, out.read_bytes()))
+        print(f"signed by {signer.public_key.decode().splitlines()[-1]}: {signature}")
+    else:
+        # That of an earlier zip of this name would be wrong.
+        signature.unlink(missing_ok=True)
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
     out.with_name(out.name + ".sha256").write_text(f"{digest}  {out.name}\n")
     base = f"{url}/" if url else ""

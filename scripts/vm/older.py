@@ -19,7 +19,7 @@ content["only-in-older"] = b"\n"
 content["SHA256SUMS"] = "".join(
     f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n"
     for name in sorted(content)
-    if not name.startswith("META-INF/") and name != "SHA256SUMS"
+    if name != "SHA256SUMS"
 ).encode()
 with zipfile.ZipFile(sys.argv[2], "w", zipfile.ZIP_DEFLATED) as older:
     for name, data in content.items():

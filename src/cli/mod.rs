@@ -8,6 +8,7 @@ pub mod log;
 pub mod reload;
 pub mod replay;
 pub mod status;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -59,6 +60,8 @@ enum Command {
     Catalogue(catalogue::CatalogueArgs),
     /// Find out what this kernel and this iptables can do, and what follows from it.
     Doctor(doctor::Args),
+    /// Check that a zip, or the installed module, is whole, and who signed it.
+    Verify(verify::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -142,6 +145,7 @@ impl Cli {
                 catalogue::run(&args, config, &mut out, &mut anstream::stderr())
             }
             Command::Doctor(args) => doctor::run(&args, config, &mut out),
+            Command::Verify(args) => verify::run(&args, config, &mut out),
         }
     }
 }

@@ -4,47 +4,38 @@
 set -u
 failed=0
 data=/data/adb/muzzle
-modules=/data/adb/modules
-module="$modules/muzzle"
+module=/data/adb/modules/muzzle
 
 # --- the phone ------------------------------------------------------------------------------------
 
-phone="ARCH=arm64 IS64BIT=true API=34 BOOTMODE=true"
-# shellcheck disable=SC2034 # each is used by its name
-magisk="MAGISK_VER=27.0 MAGISK_VER_CODE=27000"
-# shellcheck disable=SC2034
-kernelsu="KSU=true KSU_VER=v3.0.0 KSU_VER_CODE=32000 MAGISK_VER=25.2 MAGISK_VER_CODE=25200"
-# shellcheck disable=SC2034
-apatch="APATCH=true APATCH_VER=11142 APATCH_VER_CODE=11142 MAGISK_VER=27.0 MAGISK_VER_CODE=27000"
-manager=$magisk
+# shellcheck disable=SC2034 # read by it
+installer=/tests/install.sh
+# shellcheck source=tests/module/manager.sh
+. /tests/manager.sh
 
-# as_manager COMMAND...: in the manager's environment, and nothing else of ours.
-as_manager() {
-    # shellcheck disable=SC2086 # lists of words
-    env -i PATH="$PATH" $manager "$@" 2>&1
-}
+run() { as_manager "$manager" "$@" 2>&1; } # as the manager of this case
 new_phone() {
-    rm -rf /data/* /debug_ramdisk
-    mkdir -p "$modules" /data/adb/ksu/bin /data/adb/ap/bin /debug_ramdisk
+    rm -rf /data/*
+    mkdir -p "$modules" "$updates"
+    make_manager "$manager"
 }
 install() { # [ZIP] [VARIABLE=VALUE...]: sets said and code
     zip=${1:-good}
     [ "$#" -eq 0 ] || shift
-    # shellcheck disable=SC2086 # a list of words
-    said="$(as_manager env $phone "$@" ash /tests/manager.sh "/zips/$zip.zip")"
+    said="$(install_zip "$manager" "/zips/$zip.zip" "$@" 2>&1)"
     code=$?
 }
-reboot() { # as far as the module sees it
+restart() { # without a clean end before
     # shellcheck disable=SC2046 # a list of words
     [ -z "$(processes)" ] || kill -KILL $(processes)
-    if [ -d /data/adb/modules_update/muzzle ]; then
-        rm -rf "$module"
-        mv /data/adb/modules_update/muzzle "$module"
-    fi
-    as_manager ash "$module/service.sh"
+    start_phone "$manager" 2>&1
 }
 shown() { sed -n 's/^description=//p' "$module/module.prop"; }
 ask() { "$module/bin/muzzle" --config "$data/muzzle.toml" "$@"; }
+verify() { # sets said and code
+    said="$(ask verify "$@" 2>&1)"
+    code=$?
+}
 wait_for_daemon() {
     tries=0
     until ask status >/dev/null 2>&1; do
@@ -53,15 +44,14 @@ wait_for_daemon() {
         sleep 0.1
     done
 }
-processes() { grep -ls '^muzzle' /proc/[0-9]*/comm | cut -d / -f 3; }
 rules() { iptables-legacy-save && ip6tables-legacy-save; }
 
 # --- saying what is wrong -------------------------------------------------------------------------
 
 case_name=""
-begin() {
+begin() { # TEXT [MANAGER]
     case_name=$1
-    manager=$magisk
+    manager=${2:-Magisk}
     new_phone
 }
 wrong() {
@@ -84,7 +74,7 @@ is_silent_on() {
 installed() {
     [ "$code" -eq 0 ] || wrong "the installation failed with $code" "$said"
 }
-refused() { # and nothing was left or touched
+refused() { # and nothing was left or changed
     [ "$code" -ne 0 ] || wrong "was installed" "$said"
     says "Nothing was changed."
     [ ! -e /data/adb/modules_update/muzzle ] || wrong "left its folder"
@@ -93,15 +83,14 @@ mode() { stat -c %a "$1"; }
 
 # --- installing -----------------------------------------------------------------------------------
 
-for name in magisk kernelsu apatch; do
-    begin "fresh installation by $name"
-    eval "manager=\$$name"
+for name in Magisk KernelSU APatch; do
+    begin "fresh installation by $name" "$name"
     install
     installed
     case "$name" in
-    magisk) says "- Magisk 27.0" ;;
-    kernelsu) says "- KernelSU v3.0.0" ;;
-    apatch) says "- APatch 11142" ;;
+    Magisk) says "- Magisk 28.1" ;;
+    KernelSU) says "- KernelSU v1.0.5" ;;
+    APatch) says "- APatch 11142" ;;
     esac
     says "All that is needed is there."
     is_silent_on "Beside Muzzle"
@@ -135,6 +124,12 @@ for zip in changed missing; do
     [ ! -e "$data" ] || wrong "made its data folder"
 done
 
+begin "a zip without its list of files"
+install unlisted
+refused
+says "The zip is damaged"
+[ ! -e "$data" ] || wrong "made its data folder"
+
 begin "a kernel without queues"
 PATH="/lacking:$PATH" install
 refused
@@ -166,7 +161,7 @@ is_silent_on "something"
 
 begin "an upgrade keeps a changed config"
 install
-reboot >/dev/null
+restart >/dev/null
 wait_for_daemon
 sed -i 's/^mode = .*/mode = "observe"/' "$data/muzzle.toml"
 cp "$data/muzzle.toml" /data/mine
@@ -175,7 +170,7 @@ installed
 says "yours, kept"
 is_silent_on "does not understand"
 cmp "$data/muzzle.toml" /data/mine || wrong "changed it"
-as_manager ash "$module/uninstall.sh"
+run ash "$module/uninstall.sh"
 
 begin "an upgrade brings an unchanged config up to date"
 install
@@ -196,11 +191,30 @@ says "does not understand your config"
 says "$data/muzzle.toml:3:"
 says "$data/muzzle.toml:5:"
 cmp "$data/muzzle.toml" /data/mine || wrong "changed it"
-reboot
+restart
 sleep 0.5
-said="$(as_manager ash "$module/action.sh")"
+said="$(run ash "$module/action.sh")"
 says "$data/muzzle.toml:3:"
 is "rules in the firewall" "" "$(rules | grep muzzle)"
+
+begin "an update that the first maker did not sign is named"
+install signed
+is_silent_on "CAUTION"
+take_updates
+install signed
+installed
+is_silent_on "CAUTION"
+install good
+installed
+says "CAUTION: the installed Muzzle is signed"
+says "whole, not signed"
+install other
+installed
+says "CAUTION: the installed Muzzle is signed"
+says "whole, signed by another key"
+take_updates
+install other
+is_silent_on "CAUTION"
 
 begin "an older version over a newer one"
 install
@@ -214,17 +228,11 @@ is "the config" "# mine" "$(cat "$data/muzzle.toml")"
 
 # --- running and going ----------------------------------------------------------------------------
 
-for name in magisk kernelsu apatch; do
-    begin "from the start of the phone to the removal, under $name"
-    eval "manager=\$$name"
-    case "$name" in
-    magisk) commands=/debug_ramdisk ;;
-    kernelsu) commands=/data/adb/ksu/bin ;;
-    apatch) commands=/data/adb/ap/bin ;;
-    esac
+for name in Magisk KernelSU APatch; do
+    begin "from the start of the phone to the removal, under $name" "$name"
     before="$(rules | sed '/^#/d; s/ \[.*//')"
     install
-    said="$(reboot)"
+    said="$(restart)"
     is "what service.sh says" "" "$said"
     if ! wait_for_daemon; then
         wrong "the daemon does not start" "$(cat "$data/log/daemon.log")"
@@ -240,60 +248,60 @@ for name in magisk kernelsu apatch; do
     said="$(PATH="$commands:$PATH" muzzle --version)"
     says "muzzle "
     started="$(date +%s)"
-    said="$(as_manager ash "$module/action.sh")"
+    said="$(run ash "$module/action.sh")"
     says "is protecting"
     says "Last decisions"
     [ $(($(date +%s) - started)) -lt 10 ] || wrong "the action takes 10 s"
     is "Muzzle's chains" yes "$(rules | grep -q muzzle_out && echo yes)"
-    as_manager ash "$module/uninstall.sh"
+    run ash "$module/uninstall.sh"
     rm -rf "$module"
-    is "what is left in /data" "" "$(find /data /debug_ramdisk -name '*muzzle*' ! -path '/data/adb/modules*')"
+    is "what is left in /data" "" "$(find /data "$commands" -name '*muzzle*' ! -path '/data/adb/modules*')"
     is "the firewall" "$before" "$(rules | sed '/^#/d; s/ \[.*//')"
     is "processes" "" "$(processes)"
 done
 
 begin "chains of a daemon that was killed go with the module"
 install
-reboot
+restart
 wait_for_daemon
 before="$(iptables-legacy -t raw -S OUTPUT; iptables-legacy -t mangle -S PREROUTING)"
 is "Muzzle's jump" yes "$(echo "$before" | grep -q muzzle_ && echo yes)"
 # shellcheck disable=SC2046 # a list of words
 kill -KILL $(processes)
 rm "$module/bin/muzzle"
-as_manager ash "$module/uninstall.sh"
+run ash "$module/uninstall.sh"
 is "Muzzle's rules" "" "$(rules | grep muzzle)"
 
 # --- the description ------------------------------------------------------------------------------
 
 begin "the description under Magisk"
 install
-mv /data/adb/modules_update/muzzle "$module"
+take_updates
 own="$(shown)"
-as_manager ash "$module/description.sh" protecting 'a\nb & c/d | e'
+run ash "$module/description.sh" protecting 'a\nb & c/d | e'
 is "the description" "protecting: a\\nb & c/d   e | $own" "$(shown)"
-as_manager ash "$module/description.sh" observing "nothing is refused"
+run ash "$module/description.sh" observing "nothing is refused"
 is "the description" "observing: nothing is refused | $own" "$(shown)"
 is "the rest" "id=muzzle" "$(head -n 1 "$module/module.prop")"
 is "files" "" "$(find "$module" -name '*.new')"
-said="$(as_manager ash "$module/description.sh" protecting)"
+said="$(run ash "$module/description.sh" protecting)"
 is "its status without a text" 64 "$?"
 
 begin "the description on a full disk"
 install
-mv /data/adb/modules_update/muzzle "$module"
+take_updates
 shown_before="$(cat "$module/module.prop")"
 cp -a "$module" /data/whole
 mount -t tmpfs -o size=256k full "$module"
 cp /data/whole/module.prop /data/whole/description.sh "$module"
 yes 2>/dev/null >"$module/filling"
-said="$(as_manager ash "$module/description.sh" protecting "telemetry is refused")"
+said="$(run ash "$module/description.sh" protecting "telemetry is refused")"
 is "its status" 1 "$?"
 says "cannot be written"
 is "module.prop" "$shown_before" "$(cat "$module/module.prop")"
 is "files" "" "$(find "$module" -name '*.new')"
 rm "$module/filling"
-as_manager ash "$module/description.sh" protecting "telemetry is refused"
+run ash "$module/description.sh" protecting "telemetry is refused"
 is "the description, with room" "protecting: telemetry is refused | $own" "$(shown)"
 umount "$module"
 
@@ -305,7 +313,7 @@ mount -t tmpfs -o size=256k,nr_inodes=64,mode=700 full "$data"
 cp -a /data/whole.muzzle/. "$data"
 yes 2>/dev/null >"$data/filling"
 while mkdir "$data/filling.$((number = ${number:-0} + 1))" 2>/dev/null; do :; done
-reboot
+restart
 tries=0
 until rules | grep -q muzzle_out || [ "$tries" -ge 50 ]; do
     tries=$((tries + 1))
@@ -322,28 +330,112 @@ done
 is "Muzzle's rules" "" "$(rules | grep muzzle)"
 umount "$data"
 
-for name in kernelsu apatch; do
-    begin "the description under $name"
-    eval "manager=\$$name"
+for name in KernelSU APatch; do
+    begin "the description under $name" "$name"
     case "$name" in
-    kernelsu) tool=/data/adb/ksud variable=KSU_MODULE ;;
-    apatch) tool=/data/adb/apd variable=AP_MODULE ;;
+    KernelSU) tool=/data/adb/ksud variable=KSU_MODULE ;;
+    APatch) tool=/data/adb/apd variable=AP_MODULE ;;
     esac
     install
-    mv /data/adb/modules_update/muzzle "$module"
+    take_updates
     own="$(shown)"
     printf '#!/bin/sh\necho "$%s $*" >>/data/calls\n' "$variable" >"$tool"
     chmod 755 "$tool"
-    as_manager ash "$module/description.sh" protecting "all well"
+    run ash "$module/description.sh" protecting "all well"
     is "the call" \
         "muzzle module config set --temp override.description protecting: all well | $own" \
         "$(cat /data/calls)"
     is "module.prop's" "$own" "$(shown)"
     # An older one has no such command.
     printf '#!/bin/sh\nexit 2\n' >"$tool"
-    as_manager ash "$module/description.sh" protecting "all well"
+    run ash "$module/description.sh" protecting "all well"
     is "module.prop's" "protecting: all well | $own" "$(shown)"
 done
+
+# --- who made it ----------------------------------------------------------------------------------
+
+passes() { # TEXT FILE [ARGUMENT...]
+    wanted=$1
+    shift
+    verify "$@"
+    is "the status of verify $*" 0 "$code"
+    says "$wanted"
+}
+fails() { # TEXT FILE [ARGUMENT...]
+    wanted=$1
+    shift
+    verify "$@"
+    is "the status of verify $*" 1 "$code"
+    says "$wanted"
+}
+first="$(tail -n 1 /zips/first.pub)"
+other="$(tail -n 1 /zips/other.pub)"
+
+begin "zips under a module that is not signed"
+install
+take_updates
+passes "whole, not signed" /zips/good.zip
+passes "whole, signed" /zips/signed.zip
+says "$first (came with it)"
+passes "whole, signed" /zips/inside.zip
+passes "$first (--public-key)" /zips/signed.zip --public-key "$first"
+passes "$other (--public-key)" /zips/other.zip --public-key /zips/other.pub
+fails "whole, signed by another key" /zips/signed.zip --public-key "$other"
+fails "whole, not signed" /zips/good.zip --public-key "$first"
+fails "changed  service.sh" /zips/changed.zip
+is_silent_on "action.sh"
+fails "missing  service.sh" /zips/missing.zip
+fails "added    post-fs-data.sh" /zips/added.zip
+fails "whole, its signature is wrong" /zips/forged.zip
+fails "whole, its signature is wrong" /zips/repacked.zip
+fails "not in the form that minisign writes" /zips/garbled.zip
+fails "no whole zip" /zips/half.zip
+fails "no release of Muzzle" /zips/unlisted.zip
+fails "cannot read" /zips/none.zip
+passes '"good": true' /zips/signed.zip --json
+fails '"fault": "changed"' /zips/changed.zip --json
+verify /zips/signed.zip --public-key nonsense
+is "the status with a key that is none" 64 "$code"
+
+begin "zips and a module that is signed"
+install signed
+restart
+wait_for_daemon
+passes "$first (the installed module's)" /zips/signed.zip
+fails "whole, not signed" /zips/good.zip
+says "wanted   $first"
+fails "whole, signed by another key" /zips/other.zip
+says "$other (came with it)"
+touch "$module/disable"
+tries=0
+until shown | grep -q '^off: ' || [ "$tries" -ge 50 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
+is "the description" "off: " "$(shown | cut -c 1-5)"
+passes "$module: whole, signed"
+says "catalogue: the one in the program"
+fails "signed by another key" --public-key "$other"
+echo reboot >>"$module/service.sh"
+rm "$module/action.sh"
+mkdir "$module/system"
+touch "$module/system/hosts"
+fails "changed  service.sh"
+says "missing  action.sh"
+says "added    system/hosts"
+is_silent_on "module.prop"
+
+begin "a catalogue of one's own"
+install
+take_updates
+mkdir "$data/catalogue"
+echo "# mine" >"$data/catalogue/mine.toml"
+sed -i "s|^directory = .*|directory = \"$data/catalogue\"|" "$data/muzzle.toml"
+passes "your own catalogue, without a list"
+(cd "$data/catalogue" && sha256sum -- *.toml >/data/sums && mv /data/sums SHA256SUMS)
+passes "$data/catalogue: whole, not signed"
+echo "# changed" >>"$data/catalogue/mine.toml"
+fails "changed  mine.toml"
 
 if [ "$failed" -gt 0 ]; then
     echo "module: $failed failed"

@@ -1,30 +1,83 @@
-#!/bin/sh
-# What the installers of Magisk, KernelSU and APatch do with a module, as they document it:
-# manager.sh ZIP, with the variables of the manager and the phone in the environment.
-ZIPFILE=$1
-MODPATH=/data/adb/modules_update/muzzle
-TMPDIR=/dev/tmp
-export ZIPFILE MODPATH TMPDIR
+# shellcheck shell=dash
+# What root managers do with a module: install it, start it with the phone, take it away. After the
+# installers and boot stages of Magisk, KernelSU and APatch. Sourced by the tests of
+# scripts/test-module.sh and scripts/test-vm.sh, which say in $installer where install.sh is.
 
-ui_print() { echo "$1"; }
-abort() {
-    ui_print "$1"
-    rm -rf "$MODPATH" "$TMPDIR"
-    exit 1
-}
-set_perm() {
-    chown "$2:$3" "$1" && chmod "$4" "$1"
-}
-set_perm_recursive() {
-    find "$1" -type d | while read -r it; do set_perm "$it" "$2" "$3" "$4"; done
-    find "$1" -type f | while read -r it; do set_perm "$it" "$2" "$3" "$5"; done
+modules=/data/adb/modules
+updates=/data/adb/modules_update
+
+# Runs a command with what that manager gives to scripts, and nothing of ours.
+as_manager() { # MANAGER COMMAND...
+    manager=$1
+    shift
+    case "$manager" in
+    Magisk) set -- MAGISK_VER=28.1 MAGISK_VER_CODE=28100 "$@" ;;
+    # These two also say that they are a Magisk, for modules that know no other.
+    KernelSU)
+        set -- KSU=true KSU_VER=v1.0.5 KSU_VER_CODE=12081 KSU_KERNEL_VER_CODE=12081 \
+            MAGISK_VER=25.2 MAGISK_VER_CODE=25200 "$@"
+        ;;
+    APatch)
+        set -- APATCH=true APATCH_VER=11142 APATCH_VER_CODE=11142 KERNELPATCH=true \
+            MAGISK_VER=27.0 MAGISK_VER_CODE=27000 "$@"
+        ;;
+    esac
+    env -i PATH="$PATH" ASH_STANDALONE=1 "$@"
 }
 
-rm -rf "$MODPATH" "$TMPDIR"
-mkdir -p "$MODPATH" "$TMPDIR"
-unzip -o "$ZIPFILE" -x 'META-INF/*' -d "$MODPATH" >/dev/null || abort "! cannot unpack"
-set_perm_recursive "$MODPATH" 0 0 0755 0644
-# shellcheck disable=SC1091 # the module's
-. "$MODPATH/customize.sh"
-rm -rf "$MODPATH/customize.sh" "$TMPDIR"
-ui_print "- Done"
+# The command, and the folder on root's PATH.
+make_manager() { # MANAGER
+    rm -rf /data/adb/ksu /data/adb/ap /debug_ramdisk /system/bin/magisk
+    case "$1" in
+    Magisk)
+        commands=/debug_ramdisk
+        mkdir -p "$commands"
+        cat >/system/bin/magisk <<END
+#!/system/bin/sh
+[ "\$1" != --path ] || echo $commands
+END
+        chmod 755 /system/bin/magisk
+        ;;
+    KernelSU) commands=/data/adb/ksu/bin ;;
+    APatch) commands=/data/adb/ap/bin ;;
+    esac
+    mkdir -p "$commands"
+}
+
+# The installer that all three have in common, in a process of its own.
+install_zip() { # MANAGER ZIP [VARIABLE=VALUE...]: those are another phone's
+    manager=$1
+    zip=$2
+    shift 2
+    as_manager "$manager" ZIPFILE="$zip" OUTFD=1 BOOTMODE=true ARCH=arm64 IS64BIT=true API=33 \
+        ABI=arm64-v8a ABI32=armeabi-v7a NVBASE=/data/adb TMPDIR=/dev/tmp "$@" \
+        sh "${installer:?}"
+}
+
+# What was installed takes the place of what was there.
+take_updates() {
+    for folder in "$updates"/*; do
+        [ -d "$folder" ] || continue
+        rm -rf "${modules:?}/${folder##*/}"
+        mv "$folder" "$modules/"
+    done
+}
+
+# A start of the phone, as far as modules see it.
+start_phone() { # MANAGER
+    for folder in "$modules"/*; do
+        [ -e "$folder/remove" ] || continue
+        [ ! -e "$folder/uninstall.sh" ] || as_manager "$1" sh "$folder/uninstall.sh"
+        rm -rf "$folder" "${updates:?}/${folder##*/}"
+    done
+    take_updates
+    [ "$1" != Magisk ] || mkdir -p "$commands"
+    for folder in "$modules"/*; do
+        if [ -e "$folder/disable" ] || [ ! -e "$folder/service.sh" ]; then
+            continue
+        fi
+        as_manager "$1" sh "$folder/service.sh"
+    done
+}
+
+processes() { grep -ls '^muzzle' /proc/[0-9]*/comm | cut -d / -f 3; }

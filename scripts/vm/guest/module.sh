@@ -25,6 +25,24 @@ works() { # TEXT: short, since the daemon by itself has been looked at
     is "$1: the rest, TLS over IPv6" "$(client tls $web6 www.example.com)" "answered * ms"
 }
 
+# The phone is turned off and on.
+restart_phone() { # MANAGER
+    for pid in $(processes); do
+        kill -TERM "$pid" 2>/dev/null
+    done
+    holds "$1: on the way down its processes end" wait_for 20 no_processes
+    holds "$1: on the way down its rules go" no_rules_left
+    # Magisk's is in memory.
+    [ "$1" != Magisk ] || rm -rf "$commands"
+    start_phone "$1"
+}
+# A zombie has no command line.
+no_processes() {
+    for pid in $(processes); do
+        [ -z "$(cat "/proc/$pid/cmdline" 2>/dev/null)" ] || return 1
+    done
+}
+
 left_before="$(left_over)"
 starts() { # NAME: where it does not, what it says
     if ! wait_for 30 in_module status; then
@@ -51,10 +69,8 @@ for root in Magisk KernelSU APatch; do
     works "$root"
     is "$root: the data folder is private" "$(mode_of $data)" 700
     is "$root: the config is private" "$(mode_of $data/muzzle.toml)" 600
-    if [ $root = Magisk ]; then # the others hold it on the screen for a while
-        is "$root: the action button" "$(as_manager $root sh $module/action.sh)" \
-            "*is protecting*com.android.browser*"
-    fi
+    is "$root: the action button" "$(as_manager $root sh $module/action.sh)" \
+        "*is protecting*com.android.browser*"
     is "$root: the command is on root's path" "$("$commands/muzzle" --version 2>&1)" "muzzle *"
     soon "$root: the module's description says so" 10 shows protecting
 
@@ -62,16 +78,15 @@ for root in Magisk KernelSU APatch; do
     soon "$root: disabled, its rules go at once" 10 no_rules_left
     is "$root: disabled, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
     soon "$root: disabled, the description says so" 10 shows off
-    if [ $root = Magisk ]; then # the daemon's own doing, and the same under the others
-        rm $module/disable
-        soon "$root: enabled, it refuses again" 30 is_refused
-        starts "$root: enabled, it is ready again" || break
-        soon "$root: enabled, the description says so" 10 shows protecting
-        touch $module/remove
-        soon "$root: to be removed, its rules go at once" 10 no_rules_left
-        is "$root: to be removed, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
-    fi
+    rm $module/disable
+    soon "$root: enabled, it refuses again" 30 is_refused
+    starts "$root: enabled, it is ready again" || break
+    soon "$root: enabled, the description says so" 10 shows protecting
+    is "$root: the installed files are those of the zip" "$(in_module verify)" \
+        "$module: whole, not signed*"
     touch $module/remove
+    soon "$root: to be removed, its rules go at once" 10 no_rules_left
+    is "$root: to be removed, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
     restart_phone $root
     holds "$root: removed, no process is left" no_processes
     holds "$root: removed, no rules are left" no_rules_left
@@ -80,38 +95,44 @@ for root in Magisk KernelSU APatch; do
     is "$root: removed, all passes" "$(client dns $dns4 $blocked A)" "$web4 * ms"
 done
 
-heading "an upgrade over an older version"
-root=Magisk
-make_manager $root
-install_zip $root /vm/older.zip >/dev/null 2>&1
-is "the older version is installed" "$?" 0
-start_phone $root
-starts "it starts"
-sed -i 's/^preset = .*/preset = "strict"/' $data/muzzle.toml
-cat >>$data/muzzle.toml <<END
+# Magisk is the last: what comes then goes on from there.
+for root in KernelSU APatch Magisk; do
+    heading "an upgrade over an older version, under $root"
+    make_manager $root
+    install_zip $root /vm/older.zip >/dev/null 2>&1
+    is "$root: the older version is installed" "$?" 0
+    start_phone $root
+    starts "$root: it starts"
+    sed -i 's/^preset = .*/preset = "strict"/' $data/muzzle.toml
+    cat >>$data/muzzle.toml <<END
 
 [[rule]]
 name = "news.example.org"
 action = "block"
 END
-cp $data/muzzle.toml /tmp/config.mine
-said="$(install_zip $root /vm/muzzle.zip 2>&1)"
-is "this version is installed over it" "$?" 0
-is "it says that the config is kept" "$said" "*yours, kept*"
-is "the older one works until the restart" "$(client dns $dns4 $blocked A)" "nxdomain * ms"
-restart_phone $root
-starts "this version starts"
-is "it is this version" "$(version_code $module/module.prop)" "[1-9]??*"
-holds "nothing of the older version is left" [ ! -e $module/only-in-older ]
-holds "the config is the user's" cmp $data/muzzle.toml /tmp/config.mine
-is "the user's rule holds" "$(client dns $dns4 $allowed A)" "nxdomain * ms"
-is "the user's preset holds" "$(in_module status --json)" '*"preset":*"strict"*'
-is "telemetry is refused" "$(client dns $dns6 $blocked A)" "nxdomain * ms"
-before="$(version_code $module/module.prop)"
-said="$(install_zip $root /vm/older.zip 2>&1)"
-is "an older version over this one is refused" "$?" 1
-is "it says that nothing was changed" "$said" "*Nothing was changed*"
-is "this one is still there" "$(version_code $module/module.prop)" "$before"
+    cp $data/muzzle.toml /tmp/config.mine
+    said="$(install_zip $root /vm/muzzle.zip 2>&1)"
+    is "$root: this version is installed over it" "$?" 0
+    is "$root: it says that the config is kept" "$said" "*yours, kept*"
+    is "$root: the older one works until the restart" "$(client dns $dns4 $blocked A)" "nxdomain * ms"
+    restart_phone $root
+    starts "$root: this version starts"
+    is "$root: it is this version" "$(version_code $module/module.prop)" "[1-9]??*"
+    holds "$root: nothing of the older version is left" [ ! -e $module/only-in-older ]
+    holds "$root: the config is the user's" cmp $data/muzzle.toml /tmp/config.mine
+    is "$root: the user's rule holds" "$(client dns $dns4 $allowed A)" "nxdomain * ms"
+    is "$root: the user's preset holds" "$(in_module status --json)" '*"preset":*"strict"*'
+    is "$root: telemetry is refused" "$(client dns $dns6 $blocked A)" "nxdomain * ms"
+    before="$(version_code $module/module.prop)"
+    said="$(install_zip $root /vm/older.zip 2>&1)"
+    is "$root: an older version over this one is refused" "$?" 1
+    is "$root: it says that nothing was changed" "$said" "*Nothing was changed*"
+    is "$root: this one is still there" "$(version_code $module/module.prop)" "$before"
+    [ $root = Magisk ] && break
+    touch $module/remove
+    restart_phone $root
+    is "$root: removed, no file is left" "$(left_over)" "$left_before"
+done
 
 heading "the supervisor is killed"
 daemon="$(in_module status --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p')"
@@ -123,6 +144,6 @@ is "traffic passes" "$(client dns $dns6 $blocked AAAA)" "$web6 * ms"
 
 heading "removed in that state"
 touch $module/remove
-restart_phone $root
+restart_phone Magisk
 holds "no rules are left" no_rules_left
 is "no file is left" "$(left_over)" "$left_before"

@@ -21,7 +21,8 @@ rules_before="$(saved_rules)"
 . /vm/daemon.sh
 # shellcheck source=scripts/vm/guest/faults.sh
 . /vm/faults.sh
-# shellcheck source=scripts/vm/guest/manager.sh
+installer=/vm/install.sh
+# shellcheck source=tests/module/manager.sh
 . /vm/manager.sh
 # shellcheck source=scripts/vm/guest/module.sh
 . /vm/module.sh
