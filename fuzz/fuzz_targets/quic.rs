@@ -6,8 +6,9 @@
 use libfuzzer_sys::fuzz_target;
 use muzzle::parse::Detected;
 use muzzle::parse::quic::{
-    CryptoStream, MAX_CRYPTO_BYTES, MAX_INITIAL_BYTES, Packet, crypto_frames, packets,
+    MAX_INITIAL_BYTES, Packet, crypto_frames, packets,
 };
+use muzzle::parse::reassembly::{Reassembly, STREAM_BYTES};
 use muzzle::parse::tls::server_name_in_handshake;
 
 /// The frames of every packet that opens, one run a packet.
@@ -46,18 +47,18 @@ fuzz_target!(|input: &[u8]| {
     } else {
         as_they_are(rest)
     };
-    let mut stream = CryptoStream::default();
+    let mut stream = Reassembly::new();
     for frame in runs.iter().flat_map(|run| crypto_frames(run)) {
         let Ok(frame) = frame else { break };
         let before = stream.start().len();
-        stream.insert(frame);
+        stream.insert(frame.offset, frame.data);
         let start = stream.start();
-        assert!((before..=MAX_CRYPTO_BYTES).contains(&start.len()));
+        assert!((before..=STREAM_BYTES).contains(&start.len()));
         let fits = usize::try_from(frame.offset)
             .ok()
             .filter(|&at| at <= before);
         if let Some(at) = fits {
-            let length = frame.data.len().min(MAX_CRYPTO_BYTES - at);
+            let length = frame.data.len().min(STREAM_BYTES - at);
             assert_eq!(start[at..][..length], frame.data[..length]);
         }
     }

@@ -15,7 +15,7 @@ use std::io::Read;
 
 pub use file::{CaptureError, Place};
 pub use link::LinkType;
-pub use prefilter::Prefilter;
+pub use prefilter::{Picked, Prefilter};
 
 use crate::decide::UnixSeconds;
 use crate::parse::Malformed;

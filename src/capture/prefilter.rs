@@ -18,8 +18,18 @@ const FOLLOWED: (usize, u32) = (4096, 300);
 /// Bytes of a payload that the kernel's u32 reads.
 const U32_BYTES: usize = 4;
 
-/// Picks packets as the rules in the kernel do. Every packet counts as outgoing: who is the phone
-/// is not said in a capture, and a question, a SYN, a hello and a request tell who the client is.
+/// Which of the kernel's rules has picked a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picked {
+    /// Those for what goes out, on this flow.
+    Outgoing(FlowKey),
+    /// That for answers of resolvers, which come in.
+    Answer,
+}
+
+/// Picks packets as the rules in the kernel do. Every packet but the answer of a resolver counts as
+/// outgoing: who is the phone is not said in a capture, and a question, a SYN, a hello and a request
+/// tell who the client is.
 #[derive(Debug)]
 pub struct Prefilter {
     /// Connections whose client's first words are awaited, as their mark tells the kernel.
@@ -35,7 +45,7 @@ impl Default for Prefilter {
 }
 
 impl Prefilter {
-    /// The flow of an IP packet that the kernel would queue.
+    /// The rule that would queue an IP packet, if one would.
     ///
     /// # Errors
     /// A header of it is no such header or is cut short, or it is a later fragment.
@@ -44,7 +54,7 @@ impl Prefilter {
         packet: &[u8],
         ports: &NamedPorts,
         now: UnixSeconds,
-    ) -> Result<Option<FlowKey>, Malformed> {
+    ) -> Result<Option<Picked>, Malformed> {
         let packet = IpPacket::parse(packet)?;
         let flow = |protocol, source_port, destination_port| FlowKey {
             protocol,
@@ -58,7 +68,11 @@ impl Prefilter {
                 let flow = flow(Protocol::Udp, datagram.source_port, port);
                 let is_quic = ports.quic.binary_search(&port).is_ok();
                 let is_initial = is_quic && quic::starts_initial(datagram.payload);
-                (flow, port == DNS_PORT || is_initial)
+                let is_picked = port == DNS_PORT || is_initial;
+                if !is_picked && datagram.source_port == DNS_PORT {
+                    return Ok(Some(Picked::Answer));
+                }
+                (flow, is_picked)
             }
             ip::TCP => {
                 let segment = TcpSegment::parse(packet.payload)?;
@@ -69,7 +83,7 @@ impl Prefilter {
             }
             _ => return Ok(None),
         };
-        Ok(is_picked.then_some(flow))
+        Ok(is_picked.then_some(Picked::Outgoing(flow)))
     }
 
     /// Takes in what came of a picked packet, as the mark on its verdict tells the kernel.
@@ -154,7 +168,10 @@ mod tests {
 
     /// Heeds what an inspector makes of a packet that is picked.
     fn heed(prefilter: &mut Prefilter, packet: &[u8], act: Act, reading: Reading) {
-        let flow = prefilter.pick(packet, &ports(), NOW).unwrap().unwrap();
+        let picked = prefilter.pick(packet, &ports(), NOW).unwrap();
+        let Some(Picked::Outgoing(flow)) = picked else {
+            panic!("{picked:?}");
+        };
         let inspection = Inspection {
             act,
             reading,

@@ -17,12 +17,12 @@ use serde::Serialize;
 use super::log;
 use crate::apps::{PackageName, Packages};
 use crate::capture::pcapdroid::App;
-use crate::capture::{Capture, Packet, Prefilter};
+use crate::capture::{Capture, Packet, Picked, Prefilter};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::decide::{Action, Mode, Outcome, Protocol, Reason, Rule, Uid};
 use crate::inspect::{Inspector, Reading, Ruleset, Sighting};
-use crate::record::{Event, EvidenceKind, Record};
+use crate::record::{Event, EvidenceKind, Learned, Record, ResolvedNames};
 
 /// Room for what the daemon would inject, which is not looked at.
 const SCRATCH_BYTES: usize = 2048;
@@ -215,6 +215,7 @@ pub struct Replay {
     json: bool,
     prefilter: Prefilter,
     inspector: Inspector,
+    names: ResolvedNames,
     /// What came of it so far.
     pub summary: Summary,
 }
@@ -233,6 +234,7 @@ impl Replay {
             json,
             prefilter: Prefilter::default(),
             inspector: Inspector::default(),
+            names: ResolvedNames::default(),
             summary,
         }
     }
@@ -277,11 +279,27 @@ impl Replay {
             self.summary.malformed += 1;
             return None;
         };
-        let flow = picked?;
-        let uid = packet.app.as_ref().map(|app| app.uid);
         let mut scratch = [0; SCRATCH_BYTES];
-        let inspection = self.inspector.inspect(ip, uid, now, ruleset, &mut scratch);
-        self.prefilter.heed(flow, &inspection, now);
+        let inspection = match picked? {
+            Picked::Outgoing(flow) => {
+                let uid = packet.app.as_ref().map(|app| app.uid);
+                let seen = self.inspector.inspect(ip, uid, now, ruleset, &mut scratch);
+                self.prefilter.heed(flow, &seen, now);
+                seen
+            }
+            Picked::Answer => {
+                let (seen, resolution) =
+                    self.inspector
+                        .inspect_answer(ip, now, ruleset, &mut scratch);
+                if let Some(resolution) = resolution {
+                    self.names.learn(&Learned {
+                        unix_millis: packet.unix_nanos / 1_000_000,
+                        resolution,
+                    });
+                }
+                seen
+            }
+        };
         if inspection.reading == Reading::Malformed {
             self.summary.malformed += 1;
         }
@@ -303,7 +321,8 @@ impl Replay {
             sighting,
             ruleset: Arc::clone(&self.rules.ruleset),
         };
-        let told = Record::new(self.summary.packets, &event, &[], &self.rules.packages);
+        let names = self.names.told_by(&event);
+        let told = Record::new(self.summary.packets, &event, &names, &self.rules.packages);
         let record = Record { app, ..told };
         if self.json {
             let time = jiff::Timestamp::from_nanosecond(packet.unix_nanos.into())?;

@@ -227,9 +227,9 @@ fn judge(
 
 /// Where in a stream that starts at `start` the byte with sequence number `at` stands; none where
 /// that is not looked at.
-fn offset(start: u32, at: u32) -> Option<usize> {
-    let offset = usize::try_from(at.wrapping_sub(start)).ok()?;
-    (offset < STREAM_BYTES).then_some(offset)
+fn offset(start: u32, at: u32) -> Option<u64> {
+    let offset = u64::from(at.wrapping_sub(start));
+    (offset < STREAM_BYTES as u64).then_some(offset)
 }
 
 /// What the kernel's prefilter picks by itself.

@@ -11,9 +11,8 @@ use std::ops::Range;
 use super::{Context, Inspection, Reading};
 use crate::act::{Act, ConnectionRefusal, icmp};
 use crate::decide::{Evidence, FlowKey, FlowTable, UnixSeconds};
-use crate::parse::quic::{
-    self, ConnectionId, CryptoStream, Initial, MAX_INITIAL_BYTES, Packet, Version,
-};
+use crate::parse::quic::{self, ConnectionId, Initial, MAX_INITIAL_BYTES, Packet, Version};
+use crate::parse::reassembly::Reassembly;
 use crate::parse::{Detected, DomainName, Malformed, tls};
 
 /// Connections remembered side by side, and for how many seconds: by then a client has given up, or
@@ -46,9 +45,9 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct QuicConnections {
     connections: FlowTable<Connection, ConnectionKey>,
-    hellos: FlowTable<CryptoStream, ConnectionKey>,
+    hellos: FlowTable<Reassembly, ConnectionKey>,
     /// A hello that is whole in its first packet never leaves this place.
-    fresh: Box<CryptoStream>,
+    fresh: Box<Reassembly>,
     opened: Box<[u8; MAX_INITIAL_BYTES]>,
 }
 
@@ -176,7 +175,8 @@ impl QuicConnections {
             &mut self.fresh
         });
         for frame in quic::crypto_frames(self.opened.get(frames).unwrap_or_default()) {
-            stream.insert(frame?);
+            let frame = frame?;
+            stream.insert(frame.offset, frame.data);
         }
         let name = tls::server_name_in_handshake(stream.start());
         if is_fresh && name == Detected::Incomplete {

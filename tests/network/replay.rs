@@ -22,6 +22,15 @@ const NAMES: [&str; 4] = [
     "connect.rom.miui.com",
     "free.example",
 ];
+/// An alias of a name below [`BLOCKED`].
+const CLOAKED: &str = "cloaked.example";
+/// What the resolver knows.
+const ZONE: [&str; 4] = [
+    "--address=/#/198.51.100.7",
+    "--address=/#/2001:db8:7::7",
+    "--host-record=x.blocked.example,198.51.100.7,2001:db8:7::7",
+    "--cname=cloaked.example,x.blocked.example",
+];
 /// Asked for when all else is done.
 const LAST: &str = "last.example";
 /// An interface as tcpdump is told it, and the link-layer header it is to write.
@@ -35,6 +44,7 @@ const CAPTURES: [(&str, &str, &str); 3] = [
 fn traffic(lab: &Lab) {
     for family in Family::BOTH {
         let (dns, web) = (addresses(family).dns, addresses(family).web);
+        lab.phone(&format!("dig +tries=1 +time=2 @{dns} {CLOAKED} AAAA"));
         let sink = SocketAddr::new(addresses(family).sink, 443);
         for name in NAMES {
             for tcp in ["+notcp", "+tcp"] {
@@ -108,7 +118,7 @@ fn told_by_replay(line: &Value) -> Told {
 
 #[test]
 fn a_capture_is_told_as_the_daemon_logs_it() {
-    let mut lab = Lab::new();
+    let mut lab = Lab::with_dns(&ZONE);
     lab.start_https(&[]);
     // Otherwise the kernel hands over as one what it cuts later.
     lab.phone.ip("link set wlan0 gso_max_segs 1");
@@ -141,8 +151,9 @@ fn a_capture_is_told_as_the_daemon_logs_it() {
 
     let daemon = start(&lab, "");
     traffic(&lab);
-    // Two DNS queries, three hellos, a request and a connection a name; and the last question.
-    let count = Family::BOTH.len() * NAMES.len() * 7 + 1;
+    // Two DNS queries, three hellos, a request and a connection a name; a question and an alias; and
+    // the last question.
+    let count = Family::BOTH.len() * (NAMES.len() * 7 + 2) + 1;
     wait_for("the daemon's log", limit, || {
         records(&lab, &daemon).len() >= count
     });
@@ -150,7 +161,7 @@ fn a_capture_is_told_as_the_daemon_logs_it() {
     logged.sort();
     assert_eq!(logged.len(), count, "{logged:#?}");
     let blocked = logged.iter().filter(|told| told[4] == "block").count();
-    assert_eq!(blocked, Family::BOTH.len() * 2 * 6, "{logged:#?}");
+    assert_eq!(blocked, Family::BOTH.len() * (2 * 6 + 1), "{logged:#?}");
 
     for (name, _, _) in CAPTURES {
         let replay = format!("replay --all --json {}", file(&lab, name));
@@ -163,7 +174,7 @@ fn a_capture_is_told_as_the_daemon_logs_it() {
         assert!(
             finished
                 .stderr
-                .contains("(0 of them malformed), 5 names seen")
+                .contains("(0 of them malformed), 7 names seen")
         );
         assert!(lines.iter().map(|line| line["time"].as_str()).is_sorted());
     }

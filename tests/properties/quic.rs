@@ -9,7 +9,8 @@ use muzzle::catalogue::Catalogue;
 use muzzle::config::Config;
 use muzzle::decide::{Outcome, UnixSeconds};
 use muzzle::inspect::{Inspector, Reading, Ruleset};
-use muzzle::parse::quic::{CryptoStream, MAX_INITIAL_BYTES, Packet, crypto_frames, packets};
+use muzzle::parse::quic::{MAX_INITIAL_BYTES, Packet, crypto_frames, packets};
+use muzzle::parse::reassembly::Reassembly;
 use muzzle::parse::tls::server_name_in_handshake;
 use muzzle::parse::{Detected, DomainName};
 use proptest::prelude::*;
@@ -41,14 +42,17 @@ const AIOQUIC_V2: &[u8] = include_bytes!("../data/aioquic1_v2.bin");
 
 /// The hello that is in these datagrams.
 fn hello_in(datagrams: &[&[u8]]) -> Vec<u8> {
-    let mut stream = CryptoStream::default();
+    let mut stream = Reassembly::new();
     let mut out = [0; MAX_INITIAL_BYTES];
     for packet in datagrams.iter().flat_map(|datagram| packets(datagram)) {
         let Ok(Packet::Initial(initial)) = packet else {
             panic!("clients send good Initials");
         };
         let frames = initial.open(&initial.destination, &mut out).unwrap();
-        crypto_frames(&out[frames]).for_each(|frame| stream.insert(frame.unwrap()));
+        for frame in crypto_frames(&out[frames]) {
+            let frame = frame.unwrap();
+            stream.insert(frame.offset, frame.data);
+        }
     }
     stream.start().to_vec()
 }
@@ -300,10 +304,10 @@ proptest! {
         0..20,
     )) {
         let frames = pieces.concat();
-        let mut stream = CryptoStream::default();
+        let mut stream = Reassembly::new();
         for frame in crypto_frames(&frames).map_while(Result::ok) {
             let start = stream.start().len();
-            stream.insert(frame);
+            stream.insert(frame.offset, frame.data);
             prop_assert!(stream.start().len() >= start);
         }
     }

@@ -126,14 +126,22 @@ fn query(name: &str) -> Vec<u8> {
     message
 }
 
-/// A question over IPv4, a hello over IPv6, a request, and what is nobody's business.
+/// The answer of a resolver that knows nothing of `name`.
+fn answer(name: &str) -> Vec<u8> {
+    let mut message = query(name);
+    (message[2], message[3]) = (0x81, 0x83);
+    message
+}
+
+/// A question over IPv4, a hello over IPv6, a request, and what is nobody's business: an answer to
+/// nothing that was asked for one.
 fn traffic() -> Vec<Vec<u8>> {
     let (phone4, phone6) = ("10.77.0.2:40000", "[2001:db8:77::2]:40000");
     let request = b"GET / HTTP/1.1\r\nHost: free.example\r\n\r\n";
     let second_flight = [&[0x16, 3, 3, 0, 70, 16][..], &[0x2a; 69]].concat();
     vec![
         datagram(phone4, "203.0.113.53:53", &query("free.example")),
-        datagram("203.0.113.53:53", phone4, &query("answer.example")),
+        datagram("203.0.113.53:53", phone4, &answer("answer.example")),
         segment(phone6, "[2001:db8:7::7]:443", 1, HELLO),
         segment("[2001:db8:7::7]:443", phone6, 1, HELLO),
         segment(phone4, "198.51.100.8:443", 1, &second_flight),

@@ -148,7 +148,8 @@ impl Initial<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::quic::{CryptoStream, Packet, crypto_frames, packets};
+    use crate::parse::quic::{Packet, crypto_frames, packets};
+    use crate::parse::reassembly::Reassembly;
     use crate::parse::tls::server_name_in_handshake;
     use crate::parse::{Detected, DomainName};
 
@@ -182,9 +183,10 @@ mod tests {
             assert_eq!(out[18..22], [0, 0, 0, 2]);
             assert_eq!(out[22..26], [0x06, 0x00, 0x40, 0xf1]);
             assert_eq!(out[26 + 0xf1..frames.end], [0; 917]);
-            let mut stream = CryptoStream::default();
+            let mut stream = Reassembly::new();
             for frame in crypto_frames(&out[frames]) {
-                stream.insert(frame.unwrap());
+                let frame = frame.unwrap();
+                stream.insert(frame.offset, frame.data);
             }
             assert_eq!(stream.start().len(), 0xf1);
             let name = DomainName::from_text("example.com").unwrap();

@@ -8,14 +8,12 @@
 //! 1. [`packets`] finds the packets of a datagram,
 //! 2. [`Initial::open`] decrypts one and verifies it,
 //! 3. [`crypto_frames`] finds the pieces in it,
-//! 4. [`CryptoStream`] puts them together; [`super::tls::server_name_in_handshake`] reads it.
+//! 4. [`super::reassembly`] puts them together; [`super::tls::server_name_in_handshake`] reads it.
 
-mod crypto_stream;
 mod frame;
 mod header;
 mod keys;
 
-pub use crypto_stream::{CryptoStream, MAX_CRYPTO_BYTES};
 pub use frame::{CryptoFrame, crypto_frames};
 pub use header::{ConnectionId, Initial, Packet, Version, packets, starts_initial};
 pub use keys::MAX_INITIAL_BYTES;
