@@ -30,6 +30,9 @@ fn full() -> Plan {
     Plan {
         tls_ports: vec![8443, 443, 443],
         http_ports: vec![80, 8080],
+        udp_ranges: ["203.0.113.0/24", "2001:db8::7/128"]
+            .map(|it| it.parse().expect("a range"))
+            .to_vec(),
         quic_ports: vec![8443, 443],
         ..Plan::default()
     }

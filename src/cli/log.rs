@@ -132,6 +132,7 @@ fn evidence(record: &Record) -> String {
         (EvidenceKind::Host, _) => "http".into(),
         (EvidenceKind::Unnamed, _) => "no name".into(),
         (EvidenceKind::Syn, _) => "connect".into(),
+        (EvidenceKind::Datagram, _) => "udp".into(),
     }
 }
 

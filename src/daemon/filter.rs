@@ -63,6 +63,7 @@ impl Filter {
             answers: loaded.config.dns.answers,
             tls_ports: loaded.ruleset.named_ports.tls.clone(),
             http_ports: loaded.ruleset.named_ports.http.clone(),
+            udp_ranges: loaded.ruleset.udp_ranges.clone(),
             quic_ports: loaded.ruleset.named_ports.quic.clone(),
             notrack: true,
             conntrack: true,

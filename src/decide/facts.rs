@@ -89,6 +89,11 @@ pub enum Evidence<'a> {
         /// The first payload of this connection will be looked at.
         name_follows: bool,
     },
+    /// A UDP datagram other than DNS: only addresses are known, as with a SYN.
+    Datagram {
+        /// QUIC is looked for on this port.
+        name_follows: bool,
+    },
 }
 
 impl<'a> Evidence<'a> {
@@ -100,7 +105,7 @@ impl<'a> Evidence<'a> {
                 Some(name)
             }
             Self::Request { host, .. } => host,
-            Self::Unnamed | Self::Syn { .. } => None,
+            Self::Unnamed | Self::Syn { .. } | Self::Datagram { .. } => None,
         }
     }
 }

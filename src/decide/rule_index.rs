@@ -47,7 +47,11 @@ impl<'a> Context<'a> {
                 Evidence::Request { path, .. } => Some(path),
                 _ => None,
             },
-            name_follows: matches!(facts.evidence, Evidence::Syn { name_follows: true }),
+            name_follows: matches!(
+                facts.evidence,
+                Evidence::Syn { name_follows: true }
+                    | Evidence::Datagram { name_follows: true }
+            ),
             now,
         }
     }

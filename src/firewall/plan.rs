@@ -3,6 +3,8 @@
 //! Rules are written in the very form in which `iptables -S` prints them, so that one text serves
 //! as what is asked for and as what is expected when read back.
 
+use ipnet::IpNet;
+
 use super::expression;
 
 /// Bit 27: Android's `Fwmark.h` calls bits 21-28 reserved, and no vendor rule was seen to use it.
@@ -91,6 +93,8 @@ pub struct Plan {
     pub http_ports: Vec<u16>,
     /// UDP ports on which a QUIC Initial is looked for.
     pub quic_ports: Vec<u16>,
+    /// Addresses to which all of UDP is looked at, in both families.
+    pub udp_ranges: Vec<IpNet>,
     /// The CT target exists: forged packets are kept out of connection tracking.
     pub notrack: bool,
     /// The conntrack match exists: only answers to the phone's own queries are queued.
@@ -112,6 +116,7 @@ impl Default for Plan {
             tls_ports: vec![443],
             http_ports: vec![80],
             quic_ports: vec![443],
+            udp_ranges: Vec::new(),
             notrack: true,
             conntrack: true,
             follow: true,
@@ -205,6 +210,15 @@ impl Plan {
                     "-p udp -m udp --dport {port} -m u32 --u32 \"{expression}\" {connections}"
                 ));
             }
+        }
+        let is_of_family = |range: &&IpNet| {
+            matches!(
+                (range, family),
+                (IpNet::V4(_), Family::V4) | (IpNet::V6(_), Family::V6)
+            )
+        };
+        for range in self.udp_ranges.iter().filter(is_of_family) {
+            rules.push(format!("-d {range} -p udp {connections}"));
         }
         rules
     }

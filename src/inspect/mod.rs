@@ -4,6 +4,7 @@
 
 mod answer;
 mod connection;
+mod datagram;
 mod dns;
 mod dns_stream;
 mod quic;
@@ -22,8 +23,8 @@ use crate::parse::{DomainName, Malformed};
 use answer::Awaited;
 pub use answer::Resolution;
 use connection::Connections;
+use datagram::Datagrams;
 use dns_stream::DnsStream;
-use quic::QuicConnections;
 pub use ruleset::{NamedPorts, Ruleset};
 
 const DNS_PORT: u16 = 53;
@@ -65,6 +66,8 @@ pub enum SightingKind {
     Unnamed,
     /// A TCP SYN.
     Syn,
+    /// A UDP datagram, refused by its address.
+    Datagram,
 }
 
 /// How far the look into a packet got.
@@ -148,6 +151,7 @@ impl Context<'_> {
             Evidence::Request { host: Some(_), .. } => SightingKind::Host,
             Evidence::Request { host: None, .. } | Evidence::Unnamed => SightingKind::Unnamed,
             Evidence::Syn { .. } => SightingKind::Syn,
+            Evidence::Datagram { .. } => SightingKind::Datagram,
         };
         let name = evidence.name().cloned().unwrap_or_else(DomainName::root);
         let asked = match evidence {
@@ -173,7 +177,7 @@ pub struct Inspector {
     awaited: Awaited,
     dns_streams: FlowTable<DnsStream>,
     connections: Connections,
-    quic: QuicConnections,
+    datagrams: Datagrams,
 }
 
 impl Default for Inspector {
@@ -182,7 +186,7 @@ impl Default for Inspector {
             awaited: Awaited::default(),
             dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
             connections: Connections::default(),
-            quic: QuicConnections::default(),
+            datagrams: Datagrams::default(),
         }
     }
 }
@@ -225,7 +229,8 @@ impl Inspector {
                 if datagram.destination_port == DNS_PORT {
                     dns::datagram(&mut self.awaited, &context, datagram.payload, out)
                 } else {
-                    self.quic.datagram(&context, bytes, datagram.payload, out)
+                    self.datagrams
+                        .datagram(&context, bytes, datagram.payload, out)
                 }
             }
             ip::TCP => {
@@ -247,7 +252,7 @@ impl Inspector {
     /// How many flows were forgotten before their time, because newer ones needed their place.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
-        self.dns_streams.evicted() + self.connections.evicted() + self.quic.evicted()
+        self.dns_streams.evicted() + self.connections.evicted() + self.datagrams.evicted()
     }
 
     /// Looks into one incoming IP packet, the answer of a resolver over UDP, and says what to do;

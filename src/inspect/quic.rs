@@ -8,8 +8,9 @@
 
 use std::ops::Range;
 
+use super::datagram::refuse;
 use super::{Context, Inspection, Reading};
-use crate::act::{Act, ConnectionRefusal, icmp};
+use crate::act::Act;
 use crate::decide::{Evidence, FlowKey, FlowTable, UnixSeconds};
 use crate::parse::quic::{self, ConnectionId, Initial, MAX_INITIAL_BYTES, Packet, Version};
 use crate::parse::reassembly::Reassembly;
@@ -203,19 +204,6 @@ impl Connection {
             Stage::Reading => None,
             Stage::Passed => Some(Inspection::pass(Reading::Understood)),
             Stage::Refused => Some(Inspection::act(refuse(context, ip_packet, out))),
-        }
-    }
-}
-
-/// Nobody listens there: a client falls back to TCP.
-fn refuse(context: &Context<'_>, ip_packet: &[u8], out: &mut [u8]) -> Act {
-    match context.ruleset.connections.refuse {
-        ConnectionRefusal::Drop => Act::Vanish,
-        ConnectionRefusal::Reset => {
-            icmp::port_unreachable(ip_packet, out).map_or(Act::Vanish, |length| Act::Answer {
-                flow: context.flow,
-                length,
-            })
         }
     }
 }

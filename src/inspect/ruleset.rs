@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::apps::Packages;
-use crate::catalogue::{Catalogue, Endpoint};
+use crate::catalogue::{Catalogue, Endpoint, Pattern};
 use crate::config::{Config, ConnectionSettings, DnsSettings, Recorded};
-use crate::decide::{Action, Outcome, Policy};
+use crate::decide::{Action, Outcome, Policy, Protocol, Rule};
 
 /// The rules in force: who may talk to whom, and how those who may not are told.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Ruleset {
     pub connections: ConnectionSettings,
     /// Ports whose first payload is looked at for a name.
     pub named_ports: NamedPorts,
+    /// Addresses to which UDP is refused, or that of some apps; sorted, without repeats.
+    pub udp_ranges: Vec<IpNet>,
     /// What is worth a record.
     pub record: Recorded,
 }
@@ -27,6 +31,7 @@ impl Ruleset {
     #[must_use]
     pub fn new(config: &Config, catalogue: Arc<Catalogue>, packages: &Packages) -> Self {
         let named_ports = NamedPorts::new(config, &catalogue);
+        let udp_ranges = udp_ranges(config, &catalogue);
         let policy = Policy::compile(
             config.mode,
             config.preset,
@@ -43,6 +48,7 @@ impl Ruleset {
             dns: config.dns.clone(),
             connections: config.connections.clone(),
             named_ports,
+            udp_ranges,
             record: config.log.record,
         }
     }
@@ -52,6 +58,27 @@ impl Ruleset {
     pub fn records(&self, outcome: Outcome) -> bool {
         self.record == Recorded::All || outcome != Outcome::Allowed
     }
+}
+
+fn udp_ranges(config: &Config, catalogue: &Catalogue) -> Vec<IpNet> {
+    let blocks =
+        |rule: &&Rule| rule.action == Action::Block && rule.protocol != Some(Protocol::Tcp);
+    let of_rules = config
+        .rules
+        .iter()
+        .filter(blocks)
+        .filter_map(|rule| rule.address);
+    let of_catalogue = catalogue.endpoints.iter().filter_map(|endpoint| {
+        let is_blocked = config.preset.action(endpoint) == Action::Block;
+        match &endpoint.pattern {
+            Pattern::Range(range) if is_blocked => Some(*range),
+            _ => None,
+        }
+    });
+    let mut ranges: Vec<IpNet> = of_rules.chain(of_catalogue).collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    ranges
 }
 
 /// Ports whose first payload is looked at for a name; each list sorted, without repeats.

@@ -55,7 +55,8 @@ impl ResolvedNames {
     #[must_use]
     pub fn told_by(&self, event: &Event) -> Vec<Arc<str>> {
         let sighting = &event.sighting;
-        if !matches!(sighting.kind, SightingKind::Syn | SightingKind::Unnamed) {
+        use SightingKind::{Datagram, Syn, Unnamed};
+        if !matches!(sighting.kind, Syn | Datagram | Unnamed) {
             return Vec::new();
         }
         let address = sighting.flow.remote.ip().to_canonical();

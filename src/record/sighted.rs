@@ -27,6 +27,8 @@ pub enum EvidenceKind {
     Unnamed,
     /// The first packet of a TCP connection.
     Syn,
+    /// A UDP datagram other than DNS.
+    Datagram,
 }
 
 /// One line of the log. Absent fields are unknown, never guessed.
@@ -109,6 +111,7 @@ impl Record {
             SightingKind::Host => (EvidenceKind::Host, None),
             SightingKind::Unnamed => (EvidenceKind::Unnamed, None),
             SightingKind::Syn => (EvidenceKind::Syn, None),
+            SightingKind::Datagram => (EvidenceKind::Datagram, None),
         };
         Self {
             number,

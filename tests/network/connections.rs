@@ -1,8 +1,8 @@
 //! TCP connections: refused by the name in a ClientHello or a request, or by address. The app
 //! learns of it at once, and the server gets not one byte of what was sent.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use muzzle::decide::Outcome;
@@ -99,6 +99,44 @@ fn an_address_rule_refuses_the_first_packet() {
         assert!(lab.server.connections(blocked).is_empty(), "{family}");
         let _free = TcpAsker::new(&lab, SocketAddr::new(addresses(family).web, 8080));
     }
+}
+
+#[test]
+fn an_address_rule_refuses_udp_too() {
+    let lab = Lab::bare();
+    let daemon = start(&lab, &address_rules());
+    for family in Family::BOTH {
+        lab.count_arriving(family, "udp", "-p udp");
+        let (sink, web) = (addresses(family).sink, addresses(family).web);
+        let socket = lab.phone.within(|| {
+            let any = SocketAddr::new(addresses(family).phone, 0);
+            let socket = UdpSocket::bind(any).expect("its own address");
+            socket.connect((sink, 5000)).expect("there is a route");
+            socket
+        });
+        socket.set_read_timeout(Some(AT_ONCE)).expect("above 0");
+        for _ in 0..3 {
+            socket.send(b"anything").expect("it is queued");
+            let error = socket.recv(&mut [0; 10]).expect_err("it is refused");
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{family}");
+        }
+        assert_eq!(lab.arrived(family, "udp"), 0, "{family}");
+        socket.connect((web, 5000)).expect("there is a route");
+        socket.send(b"anything").expect("it passes");
+        wait_for("it to arrive", AT_ONCE, || lab.arrived(family, "udp") == 1);
+    }
+    // Told of once a flow.
+    let told = |count| {
+        wait_for("the log", AT_ONCE, || {
+            let records = records(&lab, &daemon);
+            records
+                .iter()
+                .filter(|it| it.outcome == Outcome::Blocked)
+                .count()
+                == count
+        });
+    };
+    told(2);
 }
 
 #[test]

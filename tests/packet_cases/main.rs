@@ -250,6 +250,7 @@ fn sighting_words(sighting: &Sighting) -> String {
         SightingKind::Host => "Host".to_owned(),
         SightingKind::Unnamed => return format!("{outcome}: no name"),
         SightingKind::Syn => return format!("{outcome}: SYN"),
+        SightingKind::Datagram => return format!("{outcome}: datagram"),
     };
     format!("{outcome}: {kind} {}", sighting.name)
 }
