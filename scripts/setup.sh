@@ -31,6 +31,7 @@ python3 -c 'import gzip, json, ssl' 2>/dev/null || missing="$missing python3"
 [ "${1-}" != --tests ] || python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 # rustc calls the linker through it.
 need cc gcc
+[ "${1-}" != --tests ] || need g++ g++ # of libFuzzer
 need readelf binutils
 # What signs releases, and what anyone may check them with.
 need minisign minisign

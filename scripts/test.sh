@@ -61,6 +61,9 @@ shellcheck --external-sources --check-sourced scripts/vm/guest/init scripts/vm/g
 step "tests"
 cargo test --quiet
 
+step "fuzzing, some seconds a target"
+./scripts/fuzz.sh 4
+
 step "namespace tests: real packets through real queues"
 # They mostly wait, so more of them than there are cores.
 cargo test --quiet --features network-tests --test network -- --test-threads=4

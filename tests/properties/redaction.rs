@@ -282,3 +282,18 @@ fn names_that_everybody_may_know_are_left() {
         "*.mistat.xiaomi.com NAME-1 mistat.xiaomi.com."
     );
 }
+
+#[test]
+fn nothing_is_left_that_a_terminal_obeys() {
+    for (line, expected) in [
+        // Found by fuzzing: a u32 expression of our own is kept as it is.
+        ("-A --u32 \0", "-A --u32 ?"),
+        (
+            "-A muzzle_out -m u32 --u32 \u{1b}[2J",
+            "-A muzzle_out -m u32 --u32 ?[2J",
+        ),
+        ("\u{1b}]0;title\u{7}\ttext\r", "?]0;title?\ttext?"),
+    ] {
+        assert_eq!(redacted(line), expected, "{line:?}");
+    }
+}

@@ -70,6 +70,9 @@ impl<'a> Redactor<'a> {
     /// `text` without what identifies, and without control characters other than line ends and
     /// tabulators.
     pub fn text(&mut self, text: &str) -> String {
+        // What a terminal would obey stays out, before anything else is looked at.
+        let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+        let text = text.replace(|c| !is_harmless(c), "?");
         let lines: Vec<_> = text.split('\n').map(|line| self.line(line)).collect();
         lines.join("\n")
     }
@@ -124,12 +127,7 @@ impl<'a> Redactor<'a> {
                 before = rest[..length].chars().next_back().unwrap_or(before);
                 at += length;
             } else {
-                let shown = if first.is_control() && first != '\t' {
-                    '?'
-                } else {
-                    first
-                };
-                out.push(shown);
+                out.push(first);
                 before = first;
                 at += first.len_utf8();
             }
