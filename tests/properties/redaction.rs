@@ -283,11 +283,18 @@ fn names_that_everybody_may_know_are_left() {
     );
 }
 
+/// Found by fuzzing.
+#[test]
+fn what_only_resembles_an_expression_is_not_told() {
+    let out = redacted("-A x -m u32 --u32 0x0=3202::F -j DROP");
+    assert_eq!(out, "-A x -m u32 --u32 TEXT-1 -j DROP");
+}
+
 #[test]
 fn nothing_is_left_that_a_terminal_obeys() {
     for (line, expected) in [
-        // Found by fuzzing: a u32 expression of our own is kept as it is.
-        ("-A --u32 \0", "-A --u32 ?"),
+        // Found by fuzzing; an expression of our own is kept as it is.
+        ("-A --u32 \0", "-A --u32 TEXT-1"),
         (
             "-A muzzle_out -m u32 --u32 \u{1b}[2J",
             "-A muzzle_out -m u32 --u32 ?[2J",

@@ -192,8 +192,18 @@ impl<'a> Redactor<'a> {
         Some((option.len() + length, format!("{option}{text}")))
     }
 
-    /// A u32 expression: constants may be addresses, but for small ones and masks.
+    /// A u32 expression: constants may be addresses, but for small ones and masks. What is not as
+    /// iptables-save prints it is told not at all.
     fn constants(&mut self, expression: &str) -> String {
+        let is_operator = |c| matches!(c, '&' | '<' | '>' | '=' | ',' | ':' | '@' | '!' | '"');
+        let mut words = expression.split(is_operator).filter(|it| !it.is_empty());
+        let is_number = |word: &str| {
+            let digits = word.strip_prefix("0x").unwrap_or_default();
+            (1..=8).contains(&digits.len()) && hex_digits(digits) == digits.len()
+        };
+        if !words.all(is_number) || expression.contains("::") {
+            return self.placeholder("TEXT", expression.to_owned());
+        }
         let mut out = String::new();
         let mut parts = expression.split("0x");
         out.push_str(parts.next().unwrap_or_default());
