@@ -48,7 +48,7 @@ struct Seen {
 
 /// TLS over TCP and QUIC at the web server's addresses. `retry`: whether the server has clients
 /// prove their address first (RFC 9000 section 8.1.2).
-fn start_servers(lab: &mut Lab, retry: bool) {
+pub(crate) fn start_servers(lab: &mut Lab, retry: bool) {
     assert!(
         Path::new(PYTHON).exists(),
         "{PYTHON}: run scripts/setup.sh --tests"
@@ -65,6 +65,11 @@ fn start_servers(lab: &mut Lab, retry: bool) {
         web.iter()
             .all(|&address| lab.internet.is_listening("udp", address, 443))
     });
+}
+
+/// Whether QUIC served `name` at `address`.
+pub(crate) fn serves(lab: &Lab, name: &str, address: IpAddr) -> bool {
+    client(lab, name, address, "").quic == "served"
 }
 
 fn client(lab: &Lab, name: &str, address: IpAddr, options: &str) -> Seen {

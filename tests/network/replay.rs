@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::clients::{NamePlace, TcpAsker, client_hello};
 use crate::lab::{Lab, addresses, send, wait_for};
+use crate::quic;
 use crate::running::{BLOCKED, ask, config, records, start};
 
 /// Blocked by a rule, blocked by the catalogue, protected by it, and unknown.
@@ -22,6 +23,8 @@ const NAMES: [&str; 4] = [
     "connect.rom.miui.com",
     "free.example",
 ];
+/// Of these, those that pass: a client that is refused says more over TCP.
+const OVER_QUIC: [&str; 2] = ["connect.rom.miui.com", "free.example"];
 /// An alias of a name below [`BLOCKED`].
 const CLOAKED: &str = "cloaked.example";
 /// What the resolver knows.
@@ -45,6 +48,9 @@ fn traffic(lab: &Lab) {
     for family in Family::BOTH {
         let (dns, web) = (addresses(family).dns, addresses(family).web);
         lab.phone(&format!("dig +tries=1 +time=2 @{dns} {CLOAKED} AAAA"));
+        for name in OVER_QUIC {
+            assert!(quic::serves(lab, name, web), "{family} {name}");
+        }
         let sink = SocketAddr::new(addresses(family).sink, 443);
         for name in NAMES {
             for tcp in ["+notcp", "+tcp"] {
@@ -119,7 +125,7 @@ fn told_by_replay(line: &Value) -> Told {
 #[test]
 fn a_capture_is_told_as_the_daemon_logs_it() {
     let mut lab = Lab::with_dns(&ZONE);
-    lab.start_https(&[]);
+    quic::start_servers(&mut lab, false);
     // Otherwise the kernel hands over as one what it cuts later.
     lab.phone.ip("link set wlan0 gso_max_segs 1");
     let file = |lab: &Lab, name: &str| format!("{}/{name}.pcap", lab.folder().display());
@@ -151,9 +157,9 @@ fn a_capture_is_told_as_the_daemon_logs_it() {
 
     let daemon = start(&lab, "");
     traffic(&lab);
-    // Two DNS queries, three hellos, a request and a connection a name; a question and an alias; and
-    // the last question.
-    let count = Family::BOTH.len() * (NAMES.len() * 7 + 2) + 1;
+    // Two DNS queries, three hellos, a request and a connection a name; hellos over QUIC; a question
+    // and an alias; and the last question.
+    let count = Family::BOTH.len() * (NAMES.len() * 7 + OVER_QUIC.len() + 2) + 1;
     wait_for("the daemon's log", limit, || {
         records(&lab, &daemon).len() >= count
     });
