@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -14,18 +14,18 @@ use nix::sys::socket::{
 use crate::decide::{FlowKey, Protocol, Uid};
 
 /// `SOCK_DIAG_BY_FAMILY` of include/uapi/linux/sock_diag.h.
-const BY_FAMILY: u16 = 20;
-const NLMSG_ERROR: u16 = 2;
-const NLM_F_REQUEST: u16 = 0x1;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub(super) const BY_FAMILY: u16 = 20;
+pub(super) const NLMSG_ERROR: u16 = 2;
+pub(super) const NLM_F_REQUEST: u16 = 0x1;
+pub(super) const AF_INET: u8 = 2;
+pub(super) const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`.
 const REQUEST_BYTES: usize = 16 + 56;
 /// Where `idiag_uid` stands in an answer: behind `struct nlmsghdr`, four bytes, `struct
 /// inet_diag_sockid` and three numbers.
-const UID_AT: usize = 16 + 4 + 48 + 12;
+pub(super) const UID_AT: usize = 16 + 4 + 48 + 12;
 
 /// A socket to the kernel's socket diagnosis.
 #[derive(Debug)]
@@ -63,6 +63,12 @@ impl SocketDiagnosis {
         let mut answer = [0; 1024];
         let length = socket::recv(fd, &mut answer, MsgFlags::MSG_DONTWAIT)?;
         read(&answer[..length.min(answer.len())])
+    }
+}
+
+impl AsRawFd for SocketDiagnosis {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

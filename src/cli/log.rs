@@ -133,6 +133,7 @@ fn evidence(record: &Record) -> String {
         (EvidenceKind::Unnamed, _) => "no name".into(),
         (EvidenceKind::Syn, _) => "connect".into(),
         (EvidenceKind::Datagram, _) => "udp".into(),
+        (EvidenceKind::Open, _) => "open".into(),
     }
 }
 

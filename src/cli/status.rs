@@ -84,6 +84,13 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "endpoints   {}", status.endpoints)?;
     writeln!(out, "own rules   {}", status.rules)?;
     writeln!(out, "packages    {}", status.packages)?;
+    if status.open_ended > 0 {
+        writeln!(
+            out,
+            "ended       {} that were open before the rules",
+            status.open_ended
+        )?;
+    }
     for queue in &status.queues {
         let counters = &queue.counters;
         let unseen = queue

@@ -92,6 +92,9 @@ pub struct Status {
     pub rules: usize,
     /// Packages known by name.
     pub packages: usize,
+    /// Connections that were ended because they were open when rules came into force that refuse
+    /// them.
+    pub open_ended: u64,
     /// Each queue.
     pub queues: Vec<QueueStatus>,
     /// What does not work here and what follows from it.

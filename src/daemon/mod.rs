@@ -11,6 +11,7 @@ mod filter;
 mod link;
 mod logging;
 mod module;
+mod open;
 pub(crate) mod private_dns;
 mod process;
 mod queues;

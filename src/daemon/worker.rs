@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 
 use super::filter::Filter;
 use super::link::Link;
+use super::open;
 use super::private_dns::Setting;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
@@ -26,7 +27,7 @@ use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
 use crate::decide::PrivateDns;
 use crate::inspect::Ruleset;
-use crate::record::{self, Log};
+use crate::record::{self, ConnectionNames, Log};
 
 /// Events between the queue threads and the recorder.
 const EVENT_CAPACITY: usize = 1024;
@@ -80,6 +81,8 @@ struct Worker {
     rules: Arc<ArcSwap<Ruleset>>,
     packages: Arc<ArcSwap<Packages>>,
     log: Arc<Log>,
+    names: Arc<ConnectionNames>,
+    open_ended: u64,
     filter: Filter,
     queues: Queues,
     unseen: Unseen,
@@ -122,6 +125,7 @@ impl Start {
         let rules = Arc::new(ArcSwap::new(Arc::clone(&loaded.ruleset)));
         let packages = Arc::new(ArcSwap::new(Arc::clone(&loaded.packages)));
         let log = Arc::new(Log::new(loaded.config.log.recent));
+        let names = Arc::new(ConnectionNames::default());
         let first_verdict = Arc::new(OnceLock::new());
         let settings = queues::Settings {
             queue: &loaded.config.queue,
@@ -140,7 +144,8 @@ impl Start {
                 return Err(error);
             }
         };
-        tokio::task::spawn_local(record::run(receiver, Arc::clone(&log)));
+        let recorder = record::run(receiver, Arc::clone(&log), Arc::clone(&names));
+        tokio::task::spawn_local(recorder);
         let worker = Worker {
             config_path,
             observe,
@@ -148,6 +153,8 @@ impl Start {
             rules,
             packages,
             log,
+            names,
+            open_ended: 0,
             filter,
             queues,
             unseen: Unseen::default(),
@@ -209,21 +216,25 @@ impl Worker {
         }
         let [dns, connections] = self.queues.numbers();
         log::info!("ready: DNS in queue {dns}, connections in queue {connections}");
+        // After the chains, so that none slips through in between.
+        if let Some(ended) = self.end_open_connections() {
+            log::info!("{ended}");
+        }
         self.ask_for_private_dns();
         let mut is_orphan = false;
         let failure = loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break None,
                 _ = signals.interrupt.recv() => break None,
-                _ = signals.hang_up.recv() => match self.reload() {
+                _ = signals.hang_up.recv() => match self.reload().await {
                     Ok(message) => log::info!("{message}"),
                     Err(message) => log::error!("{message}"),
                 },
-                Some(order) = incoming.recv() => self.carry_out(order),
+                Some(order) = incoming.recv() => self.carry_out(order).await,
                 failure = self.queues.failure() => break Some(failure),
                 setting = self.private_dns.changed() => {
                     log::info!("Private DNS is now {}", rules::word(setting));
-                    if let Err(message) = self.reload() {
+                    if let Err(message) = self.reload().await {
                         log::error!("{message}");
                     }
                 }
@@ -277,14 +288,14 @@ impl Worker {
         tokio::task::spawn_local(socket.serve(log, packages, orders.clone()))
     }
 
-    fn carry_out(&mut self, order: Order) {
+    async fn carry_out(&mut self, order: Order) {
         // Whoever asked may be gone by now; that changes nothing.
         match order {
             Order::Status(answer) => {
                 let _asker_gone = answer.send(self.status());
             }
             Order::Reload(answer) => {
-                let result = self.reload();
+                let result = self.reload().await;
                 if let Err(message) = &result {
                     log::error!("{message}");
                 }
@@ -301,7 +312,7 @@ impl Worker {
     }
 
     /// Reads everything again and swaps it whole; on any problem all stays as it was.
-    fn reload(&mut self) -> Result<String, String> {
+    async fn reload(&mut self) -> Result<String, String> {
         let kept = "the rules in force stay as they are";
         let (path, observe) = (self.config_path.as_deref(), self.observe.as_deref());
         let setting = self.private_dns.known();
@@ -330,7 +341,18 @@ impl Worker {
         self.log.set_capacity(loaded.config.log.recent);
         self.loaded = loaded;
         self.ask_for_private_dns();
-        Ok(format!("reloaded: {}", self.loaded.summary()))
+        // By then the names that were judged by the rules before have been recorded.
+        tokio::time::sleep(2 * record::GATHER).await;
+        let ended = self.end_open_connections();
+        let ended = ended.map_or_else(String::new, |ended| format!("; {ended}"));
+        Ok(format!("reloaded: {}{ended}", self.loaded.summary()))
+    }
+
+    /// Ends what is open and refused by the rules in force; says so where there was anything.
+    fn end_open_connections(&mut self) -> Option<String> {
+        let ended = open::end_refused(&self.loaded.ruleset, &self.names, &self.log);
+        self.open_ended += ended;
+        open::in_words(ended)
     }
 
     /// Looks whether somebody has taken our rules apart, and mends them. False where that is to
@@ -372,6 +394,7 @@ impl Worker {
             endpoints: self.loaded.endpoints,
             rules: config.rules.len(),
             packages: self.loaded.packages.len(),
+            open_ended: self.open_ended,
             queues: self
                 .queues
                 .status(self.unseen.count(&self.filter, &self.queues)),

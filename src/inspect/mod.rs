@@ -7,6 +7,7 @@ mod connection;
 mod datagram;
 mod dns;
 mod dns_stream;
+mod open;
 mod quic;
 mod ruleset;
 
@@ -25,6 +26,7 @@ pub use answer::Resolution;
 use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
+pub use open::judge_open;
 pub use ruleset::{NamedPorts, Ruleset};
 
 const DNS_PORT: u16 = 53;
@@ -68,6 +70,9 @@ pub enum SightingKind {
     Syn,
     /// A UDP datagram, refused by its address.
     Datagram,
+    /// Nowhere just now: the connection was open before these rules, and what it is to was seen
+    /// when it began, or is its address.
+    Open,
 }
 
 /// How far the look into a packet got.

@@ -14,7 +14,7 @@ use crate::act::Act;
 use crate::clock::{self, Moment};
 use crate::decide::{FlowKey, UnixSeconds};
 use crate::inspect::{Inspection, Inspector, Ruleset};
-use crate::record::{Counters, Event, EventSender, Learned, count};
+use crate::record::{ConnectionNames, Counters, Event, EventSender, Learned, count};
 
 /// Room for the largest packet that is ever forged.
 const SCRATCH_BYTES: usize = 2048;
@@ -103,7 +103,7 @@ impl QueueWorker {
             let _already_set = self.first_verdict.set(Moment::since_boot());
         }
         if let Some(sighting) = inspection.sighting
-            && rules.records(sighting.outcome)
+            && (rules.records(sighting.outcome) || ConnectionNames::learns_from(&sighting))
         {
             let event = Event {
                 unix_millis,

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use super::{Event, EventReceiver, Record, Report, ResolvedNames};
+use super::{ConnectionNames, Event, EventReceiver, Record, Report, ResolvedNames};
 use crate::apps::Packages;
+use crate::decide::UnixSeconds;
 
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
-const GATHER: Duration = Duration::from_millis(50);
+pub const GATHER: Duration = Duration::from_millis(50);
 /// Entries a slow follower may lag behind before it misses some.
 const FOLLOWER_LAG: usize = 1024;
 
@@ -150,17 +151,22 @@ impl Recent {
     }
 }
 
-/// Moves events into the log until the task is dropped.
-pub async fn run(events: EventReceiver, log: Arc<Log>) {
-    let mut names = ResolvedNames::default();
+/// Moves events into the log, as far as they are worth a record, and what clients called their
+/// connections into `names`, until the task is dropped.
+pub async fn run(events: EventReceiver, log: Arc<Log>, names: Arc<ConnectionNames>) {
+    let mut resolved = ResolvedNames::default();
     loop {
         events.wait(GATHER).await;
         for report in events.drain() {
             match report {
-                Report::Learned(learned) => names.learn(&learned),
+                Report::Learned(learned) => resolved.learn(&learned),
                 Report::Event(event) => {
-                    let resolved_from = names.told_by(&event);
-                    log.push(event, resolved_from);
+                    let now = UnixSeconds::from_millis(event.unix_millis);
+                    names.learn(&event.sighting, now);
+                    if event.ruleset.records(event.sighting.outcome) {
+                        let resolved_from = resolved.told_by(&event);
+                        log.push(event, resolved_from);
+                    }
                 }
             }
         }

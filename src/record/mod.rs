@@ -1,14 +1,16 @@
 //! Step 5 of a packet's way: what was seen and decided, for counters and the log. Never blocks
 //! the packet path.
 
+mod connection_names;
 mod counters;
 mod event;
 mod log;
 mod resolved;
 mod sighted;
 
+pub use connection_names::ConnectionNames;
 pub use counters::{CounterValues, Counters, count};
 pub use event::{Event, EventReceiver, EventSender, Learned, Report, channel};
-pub use log::{Entry, Log, LogPosition, run};
+pub use log::{Entry, GATHER, Log, LogPosition, run};
 pub use resolved::ResolvedNames;
 pub use sighted::{EvidenceKind, Record};

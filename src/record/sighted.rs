@@ -29,6 +29,8 @@ pub enum EvidenceKind {
     Syn,
     /// A UDP datagram other than DNS.
     Datagram,
+    /// A TCP connection that was open before the rules that refuse it.
+    Open,
 }
 
 /// One line of the log. Absent fields are unknown, never guessed.
@@ -112,6 +114,7 @@ impl Record {
             SightingKind::Unnamed => (EvidenceKind::Unnamed, None),
             SightingKind::Syn => (EvidenceKind::Syn, None),
             SightingKind::Datagram => (EvidenceKind::Datagram, None),
+            SightingKind::Open => (EvidenceKind::Open, None),
         };
         Self {
             number,

@@ -251,6 +251,7 @@ fn sighting_words(sighting: &Sighting) -> String {
         SightingKind::Unnamed => return format!("{outcome}: no name"),
         SightingKind::Syn => return format!("{outcome}: SYN"),
         SightingKind::Datagram => return format!("{outcome}: datagram"),
+        SightingKind::Open => unreachable!("no packet says that"),
     };
     format!("{outcome}: {kind} {}", sighting.name)
 }
