@@ -24,6 +24,7 @@ mod garbage;
 mod lifecycle;
 mod load;
 mod lock_held;
+mod open;
 mod other_queues;
 mod power_loss;
 mod prefilter;
