@@ -1,10 +1,11 @@
 //! Connections that are open when rules come into force which refuse them: at the start by their
 //! address, at a reload also by the name that their client said while Muzzle ran.
 
-use std::net::{Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use muzzle::clock::Moment;
 use muzzle::firewall::Family;
 use muzzle::record::EvidenceKind;
 
@@ -67,9 +68,12 @@ fn real_clients<'scope>(
     let openssl = format!("openssl s_client -connect {to} -servername {name}");
     [curl, openssl].map(|line| {
         scope.spawn(move || {
-            let begin = Instant::now();
+            let begin = Moment::awake();
             let line = format!("timeout {PATIENCE_SECONDS} {line}");
-            (lab.phone_as(APP_UID, &line), begin.elapsed().as_secs())
+            (
+                lab.phone_as(APP_UID, &line),
+                Moment::awake().millis_since(begin) / 1000,
+            )
         })
     })
 }
@@ -89,7 +93,7 @@ fn what_is_open_at_the_start_ends_where_its_address_is_refused() {
             let std::net::IpAddr::V4(to) = addresses(Family::V4).sink else {
                 unreachable!("an IPv4 address")
             };
-            let to = SocketAddr::new(Ipv6Addr::from(to.to_ipv6_mapped()).into(), 8080);
+            let to = SocketAddr::new(to.to_ipv6_mapped().into(), 8080);
             socket.connect(&to.into()).expect("the sink takes it");
             TcpStream::from(socket)
         });
