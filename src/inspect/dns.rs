@@ -1,14 +1,19 @@
 //! DNS queries, by themselves and in a datagram.
 
 use super::answer::Awaited;
-use super::{Context, Inspection, Reading, Sighting};
+use super::refusals::Refusals;
+use super::{Context, Inspection, Reading, Sighting, SightingKind};
 use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
-use crate::decide::{Evidence, Outcome};
-use crate::parse::dns::Query;
+use crate::decide::{Decision, Evidence, Outcome};
+use crate::parse::dns::{Query, Question};
 
 /// Decides on every question of a query; one that is blocked speaks for all, since they share
 /// one answer. Of the others, the one with the most to tell is told of.
-pub(super) fn judge(context: &Context<'_>, query: &Query<'_>) -> Option<Sighting> {
+pub(super) fn judge(
+    refusals: &mut Refusals,
+    context: &Context<'_>,
+    query: &Query<'_>,
+) -> Option<Sighting> {
     let mut told: Option<Sighting> = None;
     for question in query.questions() {
         let evidence = Evidence::Question {
@@ -16,18 +21,49 @@ pub(super) fn judge(context: &Context<'_>, query: &Query<'_>) -> Option<Sighting
             qtype: question.qtype,
         };
         let verdict = context.decide(evidence);
-        if told.as_ref().is_none_or(|told| told.outcome < verdict.1) {
-            told = Some(context.sighting(evidence, verdict));
+        if verdict.1 == Outcome::Blocked {
+            refusals.add(context, &question.name);
         }
-        if matches!(verdict.1, Outcome::Blocked | Outcome::WouldBlock) {
+        // Only where nothing else knows the name.
+        let suffixed = (verdict.0 == Decision::UNLISTED)
+            .then(|| suffixed(refusals, context, &question))
+            .flatten();
+        let outcome = suffixed.as_ref().map_or(verdict.1, |it| it.outcome);
+        if told.as_ref().is_none_or(|told| told.outcome < outcome) {
+            told = Some(suffixed.unwrap_or_else(|| context.sighting(evidence, verdict)));
+        }
+        if matches!(outcome, Outcome::Blocked | Outcome::WouldBlock) {
             break;
         }
     }
     told
 }
 
+/// A name that was refused just before, asked for again with a search suffix, is refused for the
+/// same reason.
+fn suffixed(
+    refusals: &Refusals,
+    context: &Context<'_>,
+    question: &Question,
+) -> Option<Sighting> {
+    let asked = refusals.begun_by(context, &question.name)?;
+    let evidence = Evidence::Question {
+        name: asked,
+        qtype: question.qtype,
+    };
+    // The rules may be others by now.
+    let verdict = context.decide(evidence);
+    (verdict.1 == Outcome::Blocked).then(|| Sighting {
+        kind: SightingKind::Suffixed(question.qtype),
+        name: question.name.clone(),
+        asked: asked.clone(),
+        ..context.sighting(evidence, verdict)
+    })
+}
+
 /// A UDP datagram to port 53.
 pub(super) fn datagram(
+    refusals: &mut Refusals,
     awaited: &mut Awaited,
     context: &Context<'_>,
     payload: &[u8],
@@ -36,7 +72,7 @@ pub(super) fn datagram(
     let Ok(query) = Query::parse(payload) else {
         return Inspection::pass(Reading::Malformed);
     };
-    let sighting = judge(context, &query);
+    let sighting = judge(refusals, context, &query);
     let blocked = sighting.as_ref().is_some_and(|it| it.outcome.refuses());
     let act = if blocked {
         refuse(context, &query, out)

@@ -10,6 +10,7 @@
 //! that. Queries that waited behind are asked again by the client on a new connection (RFC 7766
 //! section 6.2.4).
 
+use super::refusals::Refusals;
 use super::{Context, Inspection, Reading, Sighting, dns};
 use crate::act::segment::SegmentHeader;
 use crate::act::{Act, DnsRefusal, dns_answer, segment as forge};
@@ -63,6 +64,7 @@ struct ForgedAnswer {
 
 /// A TCP segment to port 53.
 pub(super) fn segment(
+    refusals: &mut Refusals,
     streams: &mut FlowTable<DnsStream>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
@@ -87,7 +89,7 @@ pub(super) fn segment(
     } else {
         // The SYN takes a sequence number of its own; data beside it is TCP Fast Open.
         let start = segment.sequence.wrapping_add(u32::from(opening));
-        payload(streams, context, segment, start, out)
+        payload(refusals, streams, context, segment, start, out)
     };
     let ends = [TcpFlags::FIN, TcpFlags::RST]
         .into_iter()
@@ -99,6 +101,7 @@ pub(super) fn segment(
 }
 
 fn payload(
+    refusals: &mut Refusals,
     streams: &mut FlowTable<DnsStream>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
@@ -111,7 +114,7 @@ fn payload(
     let Some(stream) = streams.get_mut(&context.flow, context.now) else {
         return Inspection::pass(Reading::Incomplete);
     };
-    match stream.take(context, segment, start, out) {
+    match stream.take(refusals, context, segment, start, out) {
         Judged::Pass(sighting, reading) => Inspection {
             act: Act::Pass,
             reading,
@@ -181,6 +184,7 @@ impl DnsStream {
     /// Judges the bytes of a segment that were not seen before.
     fn take(
         &mut self,
+        refusals: &mut Refusals,
         context: &Context<'_>,
         segment: &TcpSegment<'_>,
         start: u32,
@@ -199,11 +203,12 @@ impl DnsStream {
         if !fresh.is_empty() {
             self.next = start.wrapping_add(length);
         }
-        self.judge(context, segment, fresh, out)
+        self.judge(refusals, context, segment, fresh, out)
     }
 
     fn judge(
         &mut self,
+        refusals: &mut Refusals,
         context: &Context<'_>,
         segment: &TcpSegment<'_>,
         mut bytes: &[u8],
@@ -226,7 +231,7 @@ impl DnsStream {
                 reading = Reading::Malformed;
                 continue;
             };
-            let sighting = dns::judge(context, &query);
+            let sighting = dns::judge(refusals, context, &query);
             if let Some(blocked) = sighting.as_ref().filter(|it| it.outcome.refuses()) {
                 let answer = answer_in_stream(context, segment, &query, out);
                 return Judged::Refused(blocked.clone(), answer);

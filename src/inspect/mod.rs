@@ -9,6 +9,7 @@ mod dns;
 mod dns_stream;
 mod open;
 mod quic;
+mod refusals;
 mod ruleset;
 
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
 pub use open::judge_open;
+
+use refusals::Refusals;
 pub use ruleset::{NamedPorts, Ruleset};
 
 const DNS_PORT: u16 = 53;
@@ -45,7 +48,8 @@ pub struct Sighting {
     pub kind: SightingKind,
     /// The name; the root where there is none.
     pub name: DomainName,
-    /// The name asked for, where `name` is an alias of it; the root elsewhere.
+    /// The name asked for, where `name` is an alias of it or is it with a search suffix; the root
+    /// elsewhere.
     pub asked: DomainName,
     /// What the policy said.
     pub decision: Decision,
@@ -53,11 +57,26 @@ pub struct Sighting {
     pub outcome: Outcome,
 }
 
+impl Sighting {
+    /// The search suffix behind the name that was refused before.
+    #[must_use]
+    pub fn search_suffix(&self) -> Option<DomainName> {
+        matches!(self.kind, SightingKind::Suffixed(_)).then_some(())?;
+        let mut suffix = DomainName::root();
+        for label in self.name.labels().skip(self.asked.labels().count()) {
+            suffix.push_label(label).ok()?;
+        }
+        Some(suffix)
+    }
+}
+
 /// [`Evidence`] without the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SightingKind {
     /// A DNS question for this record type.
     Question(u16),
+    /// The same for a name that was refused just before, with a search suffix behind it.
+    Suffixed(u16),
     /// A name that stands in for another in the answer to a question for this record type.
     Alias(u16),
     /// A TLS server name; over UDP, in a QUIC connection.
@@ -180,6 +199,7 @@ impl Context<'_> {
 #[derive(Debug)]
 pub struct Inspector {
     awaited: Awaited,
+    refusals: Refusals,
     dns_streams: FlowTable<DnsStream>,
     connections: Connections,
     datagrams: Datagrams,
@@ -189,6 +209,7 @@ impl Default for Inspector {
     fn default() -> Self {
         Self {
             awaited: Awaited::default(),
+            refusals: Refusals::default(),
             dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
             connections: Connections::default(),
             datagrams: Datagrams::default(),
@@ -232,7 +253,13 @@ impl Inspector {
                     datagram.destination_port,
                 );
                 if datagram.destination_port == DNS_PORT {
-                    dns::datagram(&mut self.awaited, &context, datagram.payload, out)
+                    dns::datagram(
+                        &mut self.refusals,
+                        &mut self.awaited,
+                        &context,
+                        datagram.payload,
+                        out,
+                    )
                 } else {
                     self.datagrams
                         .datagram(&context, bytes, datagram.payload, out)
@@ -245,7 +272,13 @@ impl Inspector {
                 let context =
                     context(Protocol::Tcp, segment.source_port, segment.destination_port);
                 if segment.destination_port == DNS_PORT {
-                    dns_stream::segment(&mut self.dns_streams, &context, &segment, out)
+                    dns_stream::segment(
+                        &mut self.refusals,
+                        &mut self.dns_streams,
+                        &context,
+                        &segment,
+                        out,
+                    )
                 } else {
                     self.connections.segment(&context, &segment, out)
                 }

@@ -31,11 +31,11 @@ impl ConnectionNames {
     /// Whether such a sighting says what host a connection is to.
     #[must_use]
     pub fn learns_from(sighting: &Sighting) -> bool {
-        use SightingKind::{Alias, Host, Open, Question, Sni, Syn, Unnamed};
+        use SightingKind::{Alias, Host, Open, Question, Sni, Suffixed, Syn, Unnamed};
         sighting.flow.protocol == Protocol::Tcp
             && match sighting.kind {
                 Sni | Host | Unnamed => true,
-                Question(_) | Alias(_) | Syn | Open => false,
+                Question(_) | Suffixed(_) | Alias(_) | Syn | Open => false,
             }
     }
 

@@ -47,7 +47,8 @@ pub struct Record {
     pub name: Option<String>,
     /// Where the name stood.
     pub evidence: EvidenceKind,
-    /// The name asked for, where `name` is an alias of it.
+    /// The name asked for, where `name` is an alias of it; the name refused before, where `name` is
+    /// it with a search suffix.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub asked: Option<String>,
     /// The record type asked for, by its IANA mnemonic or as `TYPE123` (RFC 3597 section 5).
@@ -107,7 +108,9 @@ impl Record {
         let explanation = event.ruleset.policy.explain(&sighting.decision);
         let endpoint = explanation.endpoint;
         let (evidence, qtype) = match sighting.kind {
-            SightingKind::Question(qtype) => (EvidenceKind::Dns, Some(qtype_name(qtype))),
+            SightingKind::Question(qtype) | SightingKind::Suffixed(qtype) => {
+                (EvidenceKind::Dns, Some(qtype_name(qtype)))
+            }
             SightingKind::Alias(qtype) => (EvidenceKind::Alias, Some(qtype_name(qtype))),
             SightingKind::Sni => (EvidenceKind::Sni, None),
             SightingKind::Host => (EvidenceKind::Host, None),
@@ -116,6 +119,10 @@ impl Record {
             SightingKind::Datagram => (EvidenceKind::Datagram, None),
             SightingKind::Open => (EvidenceKind::Open, None),
         };
+        let mut reason = explanation.to_string();
+        if let Some(suffix) = sighting.search_suffix() {
+            reason.push_str(&format!("; asked again with the search suffix {suffix}"));
+        }
         Self {
             number,
             unix_millis: event.unix_millis,
@@ -130,7 +137,7 @@ impl Record {
             local: sighting.flow.local,
             remote: sighting.flow.remote,
             resolved_from: resolved_from.iter().map(ToString::to_string).collect(),
-            reason: explanation.to_string(),
+            reason,
             rule: explanation.rule.map(|(id, _)| id.0),
             entry: endpoint.map(|it| it.pattern.to_string()),
             owner: endpoint.map(|it| it.owner.to_string()),

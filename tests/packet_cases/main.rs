@@ -246,6 +246,10 @@ fn sighting_words(sighting: &Sighting) -> String {
             let (asked, qtype) = (&sighting.asked, RecordType::from(qtype));
             return format!("{outcome}: {} as alias of {qtype} {asked}", sighting.name);
         }
+        SightingKind::Suffixed(qtype) => {
+            let (qtype, suffix) = (RecordType::from(qtype), sighting.search_suffix().unwrap());
+            return format!("{outcome}: {qtype} {} with {suffix}", sighting.asked);
+        }
         SightingKind::Sni => "SNI".to_owned(),
         SightingKind::Host => "Host".to_owned(),
         SightingKind::Unnamed => return format!("{outcome}: no name"),
