@@ -100,9 +100,14 @@ impl Namespace {
 
     /// Makes `resolver` the one of libc in commands run in it.
     pub(crate) fn set_resolver(&self, resolver: IpAddr) {
+        self.configure_resolver(resolver, "");
+    }
+
+    /// The same with more lines of resolv.conf(5).
+    pub(crate) fn configure_resolver(&self, resolver: IpAddr, lines: &str) {
         let folder = self.etc();
         std::fs::create_dir_all(&folder).expect("a folder for resolv.conf can be made");
-        let text = format!("nameserver {resolver}\noptions timeout:5 attempts:1\n");
+        let text = format!("nameserver {resolver}\noptions timeout:5 attempts:1\n{lines}\n");
         std::fs::write(folder.join("resolv.conf"), text).expect("resolv.conf can be written");
     }
 

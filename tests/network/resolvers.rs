@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use muzzle::decide::Outcome;
 use muzzle::firewall::Family;
 
 use crate::lab::{APP_UID, Lab, addresses};
-use crate::running::{BLOCKED, reload, start};
+use crate::running::{BLOCKED, record, reload, start};
 
 /// Seconds after which a resolver was not told at once. Most of it is for starting the program
 /// on a loaded machine.
@@ -90,4 +91,45 @@ fn dig_is_told_at_once_over_udp_and_tcp() {
         }
     }
     assert!(!lab.was_asked_for(&format!("b.{BLOCKED}")) && lab.was_asked_for("free.example"));
+}
+
+/// glibc, with a network whose search list has two suffixes: over UDP, and over TCP (`use-vc`).
+#[test]
+fn a_refused_name_does_not_get_out_with_a_search_suffix() {
+    // There are no such names, so that every suffix is tried.
+    let lab = Lab::with_dns(&["--local=/#/"]);
+    let daemon = start(&lab, "");
+    let ask = |name: &str| {
+        let told = lab.phone_as(APP_UID, &format!("{LIMIT} getent ahosts {name}"));
+        assert_eq!(told.code, Some(2), "{name}: {told:?}");
+    };
+    for family in Family::BOTH {
+        for (transport, options) in [("udp", ""), ("tcp", "options use-vc")] {
+            let lines = format!("search lan corp.example\n{options}");
+            let dns = addresses(family).dns;
+            lab.phone.configure_resolver(dns, &lines);
+            let [missing, refused] = ["missing.example", BLOCKED]
+                .map(|name| format!("{transport}.{family}.{name}").to_lowercase());
+            ask(&missing);
+            ask(&refused);
+            for suffix in ["", ".lan", ".corp.example"] {
+                // It is what glibc does where the resolver says so.
+                assert!(
+                    lab.was_asked_for(&format!("{missing}{suffix}")),
+                    "{missing}"
+                );
+                assert!(
+                    !lab.was_asked_for(&format!("{refused}{suffix}")),
+                    "{refused}"
+                );
+            }
+            let told = record(&lab, &daemon, |it| {
+                it.name == Some(format!("{refused}.lan"))
+            });
+            assert_eq!(told.asked, Some(refused.clone()));
+            assert_eq!((told.outcome, told.rule), (Outcome::Blocked, Some(1)));
+            let reason = "; asked again with the search suffix lan";
+            assert!(told.reason.ends_with(reason), "{}", told.reason);
+        }
+    }
 }
