@@ -142,6 +142,7 @@ fn packets(port: u16) -> Vec<Vec<u8>> {
     let framed = [&[0, 51], QUERY].concat();
     let mut allowed = QUERY.to_vec();
     allowed[18] = b'n'; // nistat
+    let suffixed = [&QUERY[..35], b"\x03lan", &QUERY[35..]].concat();
     let allowed_framed = [&[0, 51], &allowed[..]].concat();
     let (framed_start, framed_end) = framed.split_at(20);
     let syn = |to| tcp(port, to, true, 999, &[]);
@@ -149,6 +150,7 @@ fn packets(port: u16) -> Vec<Vec<u8>> {
     vec![
         udp(port, QUERY),
         udp(port, &allowed),
+        udp(port, &suffixed),
         syn("203.0.113.53:53"),
         data("203.0.113.53:53", 1000, &allowed_framed),
         data("203.0.113.53:53", 1053, framed_start),
@@ -301,7 +303,7 @@ fn the_way_of_every_packet() {
     });
     assert_eq!(
         acts,
-        [12 * 2000, 2000, 5 * 2000, 4 * 2000, 0],
+        [12 * 2000, 2000, 6 * 2000, 4 * 2000, 0],
         "not the mix that was meant"
     );
     assert_eq!(count, 0);

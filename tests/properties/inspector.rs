@@ -105,7 +105,7 @@ fn any_name() -> impl Strategy<Value = String> {
     prop_oneof![blocked_name(), allowed_name()]
 }
 
-fn query(name: &str) -> Vec<u8> {
+pub(super) fn query(name: &str) -> Vec<u8> {
     padded_query(name, 0)
 }
 

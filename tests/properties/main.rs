@@ -17,6 +17,7 @@ mod quic;
 mod quic_packets;
 mod redaction;
 mod streams;
+mod suffixes;
 #[path = "../replay/write.rs"]
 mod write;
 
