@@ -25,6 +25,7 @@ const CORE: &[&str] = &[
     "firewall/expression.rs",
     "firewall/saved.rs",
     "queue/message.rs",
+    "record/connection_names.rs",
     "record/resolved.rs",
     "release/mod.rs",
     "release/signature.rs",
