@@ -2,8 +2,8 @@
 
 use crate::parse::DomainName;
 
-/// Read line by line for each question: a few are asked when a config is read, and a table that
-/// answers faster (the crate `psl`) makes a quarter of the program.
+/// Read line by line for each question: a few are asked when a config is read, and for what looks
+/// like a search suffix; a table that answers faster (the crate `psl`) makes a quarter of the program.
 const LIST: &str = include_str!("../../config/public-suffixes.txt");
 const PRIVATE_HEADING: &str = "# private";
 
@@ -20,24 +20,48 @@ impl PublicSuffix {
     /// Whose suffix `name` is; `None` where it is an ordinary name.
     #[must_use]
     pub fn of(name: &DomainName) -> Option<Self> {
-        let text = name.to_string();
         // The list's own rule for names that it does not have: `*`.
-        let Some((_, parent)) = text.split_once('.') else {
+        if name.labels().nth(1).is_none() {
             return Some(Self::Registry);
-        };
+        }
+        Self::listed(name)
+    }
+
+    /// The same where a rule of the list says so: a single label, like `lan`, need not be one.
+    /// Without allocation.
+    #[must_use]
+    pub fn listed(name: &DomainName) -> Option<Self> {
         let mut found = None;
         let mut section = Self::Registry;
         for line in LIST.lines() {
             if line == PRIVATE_HEADING {
                 section = Self::Private;
-            } else if line.strip_prefix('!') == Some(&text) {
+            } else if line
+                .strip_prefix('!')
+                .is_some_and(|it| is_parent(it, name, 0))
+            {
                 return None;
-            } else if line == text || line.strip_prefix("*.") == Some(parent) {
+            } else if is_parent(line, name, 0)
+                || line
+                    .strip_prefix("*.")
+                    .is_some_and(|it| is_parent(it, name, 1))
+            {
                 found = found.or(Some(section));
             }
         }
         found
     }
+}
+
+/// Whether `name` without its first `labels` is what `text` says.
+fn is_parent(text: &str, name: &DomainName, labels: usize) -> bool {
+    // In wire form each label has its length before it, in text all but the first a dot.
+    let parent = name.suffixes().nth(labels).unwrap_or_default();
+    parent.len() == text.len() + 1
+        && text
+            .split('.')
+            .map(str::as_bytes)
+            .eq(name.labels().skip(labels))
 }
 
 #[cfg(test)]

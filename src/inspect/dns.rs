@@ -4,7 +4,9 @@ use super::answer::Awaited;
 use super::refusals::Refusals;
 use super::{Context, Inspection, Reading, Sighting, SightingKind};
 use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
+use crate::catalogue::PublicSuffix;
 use crate::decide::{Decision, Evidence, Outcome};
+use crate::parse::DomainName;
 use crate::parse::dns::{Query, Question};
 
 /// Decides on every question of a query; one that is blocked speaks for all, since they share
@@ -53,12 +55,22 @@ fn suffixed(
     };
     // The rules may be others by now.
     let verdict = context.decide(evidence);
-    (verdict.1 == Outcome::Blocked).then(|| Sighting {
+    let sighting = Sighting {
         kind: SightingKind::Suffixed(question.qtype),
         name: question.name.clone(),
         asked: asked.clone(),
         ..context.sighting(evidence, verdict)
-    })
+    };
+    let is_refused =
+        verdict.1 == Outcome::Blocked && is_of_a_network(&sighting.search_suffix()?);
+    is_refused.then_some(sighting)
+}
+
+/// Whether a network may have this search suffix. None has `com` or `com.br`: what has that behind
+/// a name is somebody else's. The exception is a registry's name for everybody's home (RFC 8375).
+fn is_of_a_network(suffix: &DomainName) -> bool {
+    suffix.as_bytes() == b"\x04home\x04arpa"
+        || PublicSuffix::listed(suffix) != Some(PublicSuffix::Registry)
 }
 
 /// A UDP datagram to port 53.
