@@ -28,7 +28,6 @@ use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
 pub use open::judge_open;
-
 use refusals::Refusals;
 pub use ruleset::{NamedPorts, Ruleset};
 

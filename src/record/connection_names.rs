@@ -31,12 +31,8 @@ impl ConnectionNames {
     /// Whether such a sighting says what host a connection is to.
     #[must_use]
     pub fn learns_from(sighting: &Sighting) -> bool {
-        use SightingKind::{Alias, Host, Open, Question, Sni, Suffixed, Syn, Unnamed};
-        sighting.flow.protocol == Protocol::Tcp
-            && match sighting.kind {
-                Sni | Host | Unnamed => true,
-                Question(_) | Suffixed(_) | Alias(_) | Syn | Open => false,
-            }
+        use SightingKind::{Host, Sni, Unnamed};
+        sighting.flow.protocol == Protocol::Tcp && matches!(sighting.kind, Sni | Host | Unnamed)
     }
 
     /// Remembers what was seen. What a client says on the same ports later is of a new connection.
