@@ -39,14 +39,7 @@ impl SocketDiagnosis {
     /// # Errors
     /// The kernel has no `NETLINK_SOCK_DIAG`.
     pub fn open() -> io::Result<Self> {
-        let fd = socket::socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkSockDiag,
-        )?;
-        socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Self { fd })
+        Ok(Self { fd: netlink()? })
     }
 
     /// The owner of the socket whose packets leave as `flow` by `interface`; `None` where there
@@ -70,6 +63,18 @@ impl AsRawFd for SocketDiagnosis {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+/// A netlink socket to the kernel's socket diagnosis.
+pub(crate) fn netlink() -> io::Result<OwnedFd> {
+    let fd = socket::socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )?;
+    socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    Ok(fd)
 }
 
 /// The owner in an answer to [`BY_FAMILY`].

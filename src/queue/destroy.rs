@@ -7,12 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
-};
+use nix::sys::socket::{self, MsgFlags, NetlinkAddr};
 
 use super::message::{self, Message};
-use crate::apps::inet_diag::request;
+use crate::apps::inet_diag::{netlink, request};
 use crate::decide::{FlowKey, Protocol};
 
 const SOCK_DESTROY: u16 = 21;
@@ -41,14 +39,7 @@ impl SocketDestroyer {
     /// # Errors
     /// The kernel has no `NETLINK_SOCK_DIAG`.
     pub fn open() -> io::Result<Self> {
-        let fd = socket::socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkSockDiag,
-        )?;
-        socket::bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Self { fd })
+        Ok(Self { fd: netlink()? })
     }
 
     /// Whether the kernel can do it at all: asks for the end of a connection that cannot exist.
