@@ -25,6 +25,7 @@ pub mod control;
 pub mod daemon;
 pub mod decide;
 pub mod firewall;
+pub mod history;
 pub mod inspect;
 pub mod parse;
 mod program;
