@@ -34,6 +34,7 @@ fn full() -> Plan {
             .map(|it| it.parse().expect("a range"))
             .to_vec(),
         quic_ports: vec![8443, 443],
+        forwarded: true,
         ..Plan::default()
     }
 }
@@ -132,7 +133,17 @@ fn plan_is_fitted_to_what_the_kernel_has() {
         answers: false,
         ..full()
     };
-    assert_eq!(without_answers.chains(Family::V6).len(), 2);
+    assert_eq!(without_answers.chains(Family::V6).len(), 3);
+    let only_forwarded = Plan {
+        follow: false,
+        forwarded: true,
+        ..without_answers
+    };
+    assert_eq!(only_forwarded.tables(), Table::ALL);
+    let [_, forwarded] = &only_forwarded.chains(Family::V6)[..] else {
+        panic!("muzzle_out and muzzle_fwd");
+    };
+    assert!(!forwarded.rules.concat().contains("connmark"));
 }
 
 #[test]

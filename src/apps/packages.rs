@@ -157,6 +157,9 @@ impl Packages {
             }
             (None, _) => names.join(", "),
         };
+        if app == AppId::DNS_TETHER {
+            notes.push("for hotspot clients".to_owned());
+        }
         if names.len() > 1 && app.system_name().is_none() {
             notes.push(format!("shared uid {app}"));
         }
@@ -230,6 +233,7 @@ com.example.modem 1234 0 /data/user/0/com.example.modem platform none
             (20_123, "com.android.browser (SDK sandbox)"),
             (0, "root"),
             (1000, "system"),
+            (1052, "dns_tether (for hotspot clients)"),
             (1_001_073, "network_stack (user 10)"),
             (1234, "com.example.modem"),
             (1235, "uid 1235 (unknown system service)"),

@@ -55,6 +55,9 @@ impl AppId {
     /// The first and last number that Android gives to installed apps.
     pub const APPS: std::ops::RangeInclusive<Self> = Self(FIRST_APP)..=Self(19_999);
 
+    /// The resolver that the phone runs for hotspot clients (`AID_DNS_TETHER`).
+    pub const DNS_TETHER: Self = Self(1052);
+
     /// This app's uid for `user`.
     #[must_use]
     pub const fn uid(self, user: UserId) -> Uid {

@@ -73,7 +73,7 @@ pub fn run(
 pub(super) fn line(record: &Record) -> String {
     let (style, outcome) = outcome_style(record.outcome);
     let time = local_time(record.unix_millis);
-    let app = record.app.as_deref().unwrap_or("unknown app");
+    let sender = record.sender();
     let target = record
         .name
         .clone()
@@ -83,7 +83,7 @@ pub(super) fn line(record: &Record) -> String {
     let rest = rest.trim_end();
     let dim = Style::new().dimmed();
     format!(
-        "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {app:<24}  {target:<32}  \
+        "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {sender:<24}  {target:<32}  \
          {dim}{rest}{dim:#}"
     )
 }

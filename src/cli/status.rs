@@ -113,6 +113,7 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
             )?;
         }
     }
+    writeln!(out, "hotspot     {}", status.hotspot)?;
     if let Some(setting) = told.private_dns {
         writeln!(out, "private DNS {setting}")?;
     }

@@ -25,6 +25,8 @@ pub struct Config {
     pub connections: ConnectionSettings,
     /// What is done about encrypted DNS.
     pub encrypted_dns: EncryptedDnsSettings,
+    /// What is done about hotspot clients.
+    pub hotspot: HotspotSettings,
     /// The netfilter queues.
     pub queue: QueueSettings,
     /// The netfilter rules.
@@ -70,6 +72,7 @@ impl Default for Config {
             dns: DnsSettings::default(),
             connections: ConnectionSettings::default(),
             encrypted_dns: EncryptedDnsSettings::default(),
+            hotspot: HotspotSettings::default(),
             queue: QueueSettings::default(),
             firewall: FirewallSettings::default(),
             log: LogSettings::default(),
@@ -161,6 +164,37 @@ pub struct EncryptedDnsSettings {
     pub policy: EncryptedDns,
     /// Android's setting, as the user says it is; where unknown, Android is asked.
     pub private_dns: PrivateDns,
+}
+
+/// What is done about packets that the phone passes on for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HotspotClients {
+    /// They are not looked at.
+    #[default]
+    Ignore,
+    /// They are filtered as the phone's own are, as far as they come by.
+    Filter,
+}
+
+impl std::fmt::Display for HotspotClients {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Ignore => {
+                "clients are not filtered, but for what they ask the phone's own resolver"
+            }
+            Self::Filter => {
+                "clients are filtered, as far as offload lets their packets come by"
+            }
+        })
+    }
+}
+
+/// Devices that go online through the phone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HotspotSettings {
+    /// What is done about them.
+    pub clients: HotspotClients,
 }
 
 /// The netfilter rules.

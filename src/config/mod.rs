@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use meant::{
     Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, FirewallSettings,
-    LogSettings, QueueSettings, Recorded,
+    HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
 };
 pub use reader::{Problem, Problems};
 

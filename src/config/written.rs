@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::meant::{
     Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, FirewallSettings,
-    LogSettings, QueueSettings, Recorded,
+    HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
 };
 use super::reader::{Problems, Section, Source};
 use super::written_rule;
@@ -50,6 +50,7 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> Config {
         encrypted_dns: top
             .section("encrypted_dns", encrypted_dns)
             .unwrap_or_default(),
+        hotspot: top.section("hotspot", hotspot).unwrap_or_default(),
         queue: top.section("queue", queue).unwrap_or(default.queue),
         firewall: top
             .section("firewall", firewall)
@@ -128,6 +129,16 @@ fn encrypted_dns(section: &mut Section<'_, '_, '_>) -> EncryptedDnsSettings {
     EncryptedDnsSettings {
         policy: section.word("policy", &policies).unwrap_or_default(),
         private_dns: section.word("private_dns", &settings).unwrap_or_default(),
+    }
+}
+
+fn hotspot(section: &mut Section<'_, '_, '_>) -> HotspotSettings {
+    let clients = [
+        ("ignore", HotspotClients::Ignore),
+        ("filter", HotspotClients::Filter),
+    ];
+    HotspotSettings {
+        clients: section.word("clients", &clients).unwrap_or_default(),
     }
 }
 

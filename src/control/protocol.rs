@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::HotspotClients;
 use crate::record::{CounterValues, Record};
 
 /// Version of this protocol. A change that an older client would misread raises it.
@@ -95,6 +96,9 @@ pub struct Status {
     /// Connections that were ended because they were open when rules came into force that refuse
     /// them.
     pub open_ended: u64,
+    /// What is done about hotspot clients here, which may be less than the config asks for.
+    #[serde(default)]
+    pub hotspot: HotspotClients,
     /// Each queue.
     pub queues: Vec<QueueStatus>,
     /// What does not work here and what follows from it.

@@ -5,7 +5,7 @@ use anyhow::Context;
 use super::queues::QUEUES;
 use super::rules::Loaded;
 use super::sweep::{Sweep, Swept};
-use crate::config::Config;
+use crate::config::{Config, HotspotClients};
 use crate::firewall::apply::Finding;
 use crate::firewall::{Capability, Defect, Error, Iptables, Plan};
 use crate::queue;
@@ -68,6 +68,7 @@ impl Filter {
             notrack: true,
             conntrack: true,
             follow: true,
+            forwarded: loaded.config.hotspot.clients == HotspotClients::Filter,
             ipv6: true,
         };
         Ok(plan.fitted(&self.capabilities)?)
@@ -149,6 +150,14 @@ impl Filter {
             log::warn!("packets that passed unseen cannot be counted: {error}");
         }
         sent.ok()
+    }
+
+    /// What the rules in force do about hotspot clients.
+    pub(super) fn hotspot_clients(&self) -> HotspotClients {
+        match &self.in_force {
+            Some(plan) if plan.forwarded => HotspotClients::Filter,
+            _ => HotspotClients::Ignore,
+        }
     }
 
     pub(super) fn warnings(&self) -> &[String] {

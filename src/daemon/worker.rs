@@ -395,6 +395,7 @@ impl Worker {
             rules: config.rules.len(),
             packages: self.loaded.packages.len(),
             open_ended: self.open_ended,
+            hotspot: self.filter.hotspot_clients(),
             queues: self
                 .queues
                 .status(self.unseen.count(&self.filter, &self.queues)),

@@ -1,8 +1,9 @@
 //! The kernel's part of step 1 of a packet's way: which packets are queued.
 //!
 //! [`plan`] says in text what must be there, [`apply`] makes it so, checks it and takes it away
-//! again, [`probe`] finds out what this kernel can do. Everything is in two chains of our own
-//! (raw `muzzle_out`, mangle `muzzle_in`) with one jump each; no rule of others is ever edited.
+//! again, [`probe`] finds out what this kernel can do. Everything is in chains of our own (raw
+//! `muzzle_out`; mangle `muzzle_in`, `muzzle_cont` and `muzzle_fwd`) with one jump each; no rule of
+//! others is ever edited.
 //!
 //! What must always hold: removal works whatever state it finds; no rule keeps a packet waiting
 //! when nobody listens (`--queue-bypass`); nothing forged leaves by a real interface.

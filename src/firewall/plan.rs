@@ -17,6 +17,8 @@ pub const CHAIN_OUT: &str = "muzzle_out";
 pub const CHAIN_IN: &str = "muzzle_in";
 /// Our chain for connections whose client has not said yet whom it talks to.
 pub const CHAIN_CONT: &str = "muzzle_cont";
+/// Our chain for what the phone passes on for others.
+pub const CHAIN_FORWARD: &str = "muzzle_fwd";
 /// Every chain whose name starts so is ours, whatever release made it.
 pub const CHAIN_PREFIX: &str = "muzzle_";
 
@@ -50,7 +52,8 @@ impl std::fmt::Display for Family {
 pub enum Table {
     /// Before connection tracking; netd never touches its OUTPUT.
     Raw,
-    /// netd never touches its PREROUTING, and leaves the rules of others in its POSTROUTING.
+    /// netd never touches its PREROUTING, leaves the rules of others in its POSTROUTING, and empties
+    /// its FORWARD when it starts.
     Mangle,
 }
 
@@ -101,6 +104,8 @@ pub struct Plan {
     pub conntrack: bool,
     /// Connections can be marked: [`CHAIN_CONT`] is made.
     pub follow: bool,
+    /// What the phone passes on for others is looked at: [`CHAIN_FORWARD`] is made.
+    pub forwarded: bool,
     /// IPv6 is filtered too.
     pub ipv6: bool,
 }
@@ -120,6 +125,7 @@ impl Default for Plan {
             notrack: true,
             conntrack: true,
             follow: true,
+            forwarded: false,
             ipv6: true,
         }
     }
@@ -137,7 +143,7 @@ impl Plan {
 
     /// The tables that hold a chain of the plan.
     pub fn tables(&self) -> &'static [Table] {
-        if self.answers || self.follow {
+        if self.answers || self.follow || self.forwarded {
             &Table::ALL
         } else {
             &Table::ALL[..1]
@@ -167,18 +173,23 @@ impl Plan {
             name: CHAIN_CONT,
             rules: self.continued(family),
         });
+        let forwarded = self.forwarded.then(|| WantedChain {
+            table: Table::Mangle,
+            hook: "FORWARD",
+            place: Place::Last,
+            name: CHAIN_FORWARD,
+            rules: self.passed_on(family),
+        });
         std::iter::once(outgoing)
             .chain(inbound)
             .chain(continued)
+            .chain(forwarded)
             .collect()
     }
 
-    /// The rules of [`CHAIN_OUT`]. Their order is their meaning: what is forged is dealt with
-    /// first, and NFQUEUE ends a packet's way through the table, so port 53 never reaches the
-    /// SYN rule.
+    /// The rules of [`CHAIN_OUT`]: what is forged is dealt with first.
     fn outgoing(&self, family: Family) -> Vec<String> {
         let forged = format!("-m mark --mark {0:#x}/{0:#x}", self.mark);
-        let connections = queue(self.connection_queue);
         let mut rules = vec![format!("! -o lo {forged} -j DROP")];
         // CT goes on with the next rule, and `-o lo` then takes what is forged out of the chain.
         let keep = if self.notrack {
@@ -188,6 +199,15 @@ impl Plan {
         };
         rules.push(format!("{forged} -j {keep}"));
         rules.push("-o lo -j RETURN".to_owned());
+        rules.extend(self.queued(family));
+        rules
+    }
+
+    /// What is looked at of what is sent. The order is the meaning: NFQUEUE ends a packet's way
+    /// through the table, so port 53 never reaches the SYN rule.
+    fn queued(&self, family: Family) -> Vec<String> {
+        let connections = queue(self.connection_queue);
+        let mut rules = Vec::new();
         for protocol in ["udp", "tcp"] {
             let dns = queue(self.dns_queue);
             rules.push(format!("-p {protocol} -m {protocol} --dport 53 {dns}"));
@@ -233,20 +253,39 @@ impl Plan {
     fn continued(&self, family: Family) -> Vec<String> {
         let mark = self.follow_mark;
         let marked = format!("-m mark --mark {mark:#x}/{mark:#x}");
-        let followed = format!("-m connmark --mark {mark:#x}/{mark:#x}");
         let syn = "--tcp-flags FIN,SYN,RST,ACK SYN";
-        let payload = expression::payload(family);
-        let connections = queue(self.connection_queue);
-        vec![
+        let mut rules = vec![
             // Nearly everything.
             format!("-m mark --mark 0x0/{mark:#x} -m connmark --mark 0x0/{mark:#x} -j RETURN"),
             format!("-p tcp -m tcp {syn} {marked} -j CONNMARK --set-xmark {mark:#x}/{mark:#x}"),
             format!("-p tcp -m tcp ! {syn} {marked} -j CONNMARK --set-xmark 0x0/{mark:#x}"),
             format!("{marked} -j RETURN"),
+        ];
+        rules.extend(self.followed(family));
+        rules
+    }
+
+    /// What is looked at of connections whose client has not said yet whom it talks to.
+    fn followed(&self, family: Family) -> [String; 2] {
+        let followed = format!("-m connmark --mark {0:#x}/{0:#x}", self.follow_mark);
+        let payload = expression::payload(family);
+        let connections = queue(self.connection_queue);
+        [
             // The end of what a client writes at once has this flag, however short it is.
             format!("-p tcp -m tcp --tcp-flags PSH PSH {followed} {connections}"),
             format!("-p tcp {followed} -m u32 --u32 \"{payload}\" {connections}"),
         ]
+    }
+
+    /// The rules of [`CHAIN_FORWARD`]. At this hook and at no other a packet is told for sure from
+    /// the phone's own, and it still has its sender's address. A piece that leaves a connection
+    /// undecided comes to [`CHAIN_CONT`] after this, is looked at again, and still passes.
+    fn passed_on(&self, family: Family) -> Vec<String> {
+        let mut rules = self.queued(family);
+        if self.follow {
+            rules.extend(self.followed(family));
+        }
+        rules
     }
 
     /// The rule of [`CHAIN_IN`]: one, for every packet that comes in passes it.

@@ -83,7 +83,7 @@ impl Feature {
             }
             Self::MangleTable => {
                 "DNS answers are not looked at: what hides behind an alias passes, and \
-                 connections without a name stay without"
+                 connections without a name stay without; hotspot clients cannot be filtered"
             }
             Self::Conntrack => {
                 "every UDP packet from a port 53 is looked at, also where nobody asked"
@@ -267,6 +267,7 @@ impl Plan {
         self.notrack &= !lacks(Feature::Notrack);
         self.conntrack &= !lacks(Feature::Conntrack);
         self.answers &= !lacks(Feature::MangleTable);
+        self.forwarded &= !lacks(Feature::MangleTable);
         let needed = [Feature::MangleTable, Feature::Connmark, Feature::U32];
         self.follow &= !needed.into_iter().any(lacks);
         if lacks(Feature::U32) {

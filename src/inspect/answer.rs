@@ -101,9 +101,10 @@ impl Default for Awaited {
 }
 
 impl Awaited {
-    /// Remembers a query that goes out, if its answer will be looked at.
+    /// Remembers a query that goes out, if its answer will be looked at. That to another device
+    /// is not: where it comes in it still has the phone's address, and so another key.
     pub(super) fn add(&mut self, context: &Context<'_>, query: &Query<'_>) {
-        if !context.ruleset.dns.answers {
+        if !context.ruleset.dns.answers || context.forwarded {
             return;
         }
         let key = self.key(context.flow.local, query.id(), query.questions());
@@ -162,6 +163,7 @@ pub(super) fn datagram(
             ..flow
         },
         uid: asked.uid,
+        forwarded: false,
         now,
         ruleset,
     };

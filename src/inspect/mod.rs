@@ -43,6 +43,8 @@ pub struct Sighting {
     pub flow: FlowKey,
     /// The socket's owner, where the kernel told it.
     pub uid: Option<Uid>,
+    /// The phone only passes it on, for the device at the flow's local end.
+    pub forwarded: bool,
     /// Where the name stood.
     pub kind: SightingKind,
     /// The name; the root where there is none.
@@ -142,6 +144,7 @@ impl Inspection {
 struct Context<'a> {
     flow: FlowKey,
     uid: Option<Uid>,
+    forwarded: bool,
     now: UnixSeconds,
     ruleset: &'a Arc<Ruleset>,
 }
@@ -184,6 +187,7 @@ impl Context<'_> {
         Sighting {
             flow: self.flow,
             uid: self.uid,
+            forwarded: self.forwarded,
             kind,
             name,
             asked,
@@ -227,6 +231,34 @@ impl Inspector {
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> Inspection {
+        self.look(bytes, uid, false, now, ruleset, out)
+    }
+
+    /// The same with a packet that the phone passes on for another device. It has no app, and what
+    /// is refused of it is dropped: an answer would be a forged packet on the air.
+    pub fn inspect_forwarded(
+        &mut self,
+        bytes: &[u8],
+        now: UnixSeconds,
+        ruleset: &Arc<Ruleset>,
+        out: &mut [u8],
+    ) -> Inspection {
+        let mut inspection = self.look(bytes, None, true, now, ruleset, out);
+        if matches!(inspection.act, Act::Answer { .. } | Act::Sever { .. }) {
+            inspection.act = Act::Vanish;
+        }
+        inspection
+    }
+
+    fn look(
+        &mut self,
+        bytes: &[u8],
+        uid: Option<Uid>,
+        forwarded: bool,
+        now: UnixSeconds,
+        ruleset: &Arc<Ruleset>,
+        out: &mut [u8],
+    ) -> Inspection {
         let malformed = Inspection::pass(Reading::Malformed);
         let Ok(packet) = IpPacket::parse(bytes) else {
             return malformed;
@@ -238,6 +270,7 @@ impl Inspector {
                 remote: (packet.destination, destination_port).into(),
             },
             uid,
+            forwarded,
             now,
             ruleset,
         };

@@ -19,6 +19,7 @@ pub fn judge_open(
     let context = Context {
         flow,
         uid: Some(uid),
+        forwarded: false,
         now,
         ruleset,
     };

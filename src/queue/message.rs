@@ -68,6 +68,8 @@ pub enum Verdict {
 pub enum Hook {
     /// `NF_INET_PRE_ROUTING`: it has come in.
     PreRouting,
+    /// `NF_INET_FORWARD`: it has come in and is passed on.
+    Forward,
     /// `NF_INET_LOCAL_OUT`: a socket of this machine sent it.
     LocalOut,
     /// `NF_INET_POST_ROUTING`: it is about to leave.
@@ -296,6 +298,7 @@ fn read_packet(message: &[u8]) -> Option<Packet<'_>> {
                 id = u32_be(value);
                 packet.hook = match value.get(6) {
                     Some(0) => Hook::PreRouting,
+                    Some(2) => Hook::Forward,
                     Some(3) => Hook::LocalOut,
                     Some(4) => Hook::PostRouting,
                     _ => Hook::Other,

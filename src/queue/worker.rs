@@ -89,8 +89,12 @@ impl QueueWorker {
             }
             inspection
         } else {
-            let inspection =
-                inspector.inspect(packet.payload, packet.uid, now, &rules, scratch);
+            let bytes = packet.payload;
+            let inspection = if packet.hook == Hook::Forward {
+                inspector.inspect_forwarded(bytes, now, &rules, scratch)
+            } else {
+                inspector.inspect(bytes, packet.uid, now, &rules, scratch)
+            };
             self.counters.inspected(&inspection);
             self.counters
                 .evicted

@@ -28,11 +28,13 @@ impl Default for ConnectionNames {
 }
 
 impl ConnectionNames {
-    /// Whether such a sighting says what host a connection is to.
+    /// Whether such a sighting says what host a connection of the phone's is to.
     #[must_use]
     pub fn learns_from(sighting: &Sighting) -> bool {
         use SightingKind::{Host, Sni, Unnamed};
-        sighting.flow.protocol == Protocol::Tcp && matches!(sighting.kind, Sni | Host | Unnamed)
+        sighting.flow.protocol == Protocol::Tcp
+            && !sighting.forwarded
+            && matches!(sighting.kind, Sni | Host | Unnamed)
     }
 
     /// Remembers what was seen. What a client says on the same ports later is of a new connection.
@@ -80,6 +82,7 @@ mod tests {
                 remote: ([192, 0, 2, 1], 443).into(),
             },
             uid: Some(APP),
+            forwarded: false,
             kind,
             name: DomainName::from_ascii(name).unwrap_or_else(|_| DomainName::root()),
             asked: DomainName::root(),

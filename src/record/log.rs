@@ -190,6 +190,7 @@ mod tests {
                 remote: ([192, 0, 2, 53], 53).into(),
             },
             uid: None,
+            forwarded: false,
             kind: SightingKind::Question(1),
             name: DomainName::from_ascii(b"www.example").unwrap(),
             asked: DomainName::root(),

@@ -113,6 +113,7 @@ mod tests {
                 remote: (address.parse::<IpAddr>().unwrap(), 5222).into(),
             },
             uid: None,
+            forwarded: false,
             kind,
             name: DomainName::root(),
             asked: DomainName::root(),

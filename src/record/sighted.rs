@@ -1,6 +1,7 @@
 //! A sighting told in full: what the log shows and later keeps.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -60,9 +61,12 @@ pub struct Record {
     /// The user id of the socket.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub uid: Option<u32>,
+    /// The device that sent it, where the phone only passed it on: a hotspot client.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client: Option<IpAddr>,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// The phone's end.
+    /// The phone's end, or that of `client`.
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
@@ -133,6 +137,7 @@ impl Record {
             qtype,
             app: sighting.uid.map(|uid| packages.label(uid)),
             uid: sighting.uid.map(|uid| uid.0),
+            client: sighting.forwarded.then(|| sighting.flow.local.ip()),
             protocol: sighting.flow.protocol,
             local: sighting.flow.local,
             remote: sighting.flow.remote,
@@ -145,6 +150,18 @@ impl Record {
             region: endpoint.map(|it| it.region.to_string()),
             category: endpoint.map(|it| it.category),
             breaks: explanation.breaks().map(str::to_owned),
+        }
+    }
+}
+
+impl Record {
+    /// Who sent it, in words.
+    #[must_use]
+    pub fn sender(&self) -> Cow<'_, str> {
+        match (&self.app, self.client) {
+            (Some(app), _) => app.into(),
+            (None, Some(client)) => format!("hotspot client {client}").into(),
+            (None, None) => "unknown app".into(),
         }
     }
 }

@@ -12,6 +12,15 @@
 //!                                    198.51.100.7   2001:db8:7::7     HTTPS (443), web
 //!                                    198.51.100.8   2001:db8:7::8     sink
 //! ```
+//!
+//! With [`Lab::tether`] there is a third, of a device that goes online through the phone:
+//!
+//! ```text
+//! client                       phone
+//! eth0  10.99.0.2   ────────── ap0    10.99.0.1      masqueraded
+//!       fd99::2                       fd99::1        masqueraded
+//!       2001:db8:99::2                               as it is
+//! ```
 
 // Each test binary that includes the lab uses another part of it.
 #![allow(dead_code, unused_imports)]
@@ -21,6 +30,7 @@ mod hang;
 mod mounts;
 mod namespace;
 mod server;
+mod tether;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -33,6 +43,7 @@ pub(crate) use hang::hang_at_next_packet;
 pub(crate) use mounts::{SmallDisk, TablesLock};
 pub(crate) use namespace::Namespace;
 pub(crate) use server::{Connection, End, Server};
+pub(crate) use tether::Client;
 
 use muzzle::firewall::Family;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RData;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Namespace};
 
 /// What a client waits for an answer. Real ones wait 5 s and more: an answer within this one
 /// came at once, also on a loaded machine.
@@ -155,15 +155,19 @@ pub(crate) enum TcpEnd {
     Silence,
 }
 
-/// One TCP connection of the phone.
+/// One TCP connection, of the phone unless said otherwise.
 pub(crate) struct TcpAsker(TcpStream);
 
 impl TcpAsker {
     /// # Panics
     /// It cannot be made at once.
     pub(crate) fn new(lab: &Lab, to: SocketAddr) -> Self {
-        let stream = lab
-            .phone
+        Self::of(&lab.phone, to)
+    }
+
+    /// The same of another device.
+    pub(crate) fn of(device: &Namespace, to: SocketAddr) -> Self {
+        let stream = device
             .within(|| TcpStream::connect_timeout(&to, AT_ONCE))
             .unwrap_or_else(|error| panic!("no connection to {to}: {error}"));
         stream

@@ -21,6 +21,7 @@ mod encrypted_dns;
 mod firewall;
 mod firewall_trouble;
 mod garbage;
+mod hotspot;
 mod lifecycle;
 mod load;
 mod lock_held;

@@ -13,7 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use serde::Deserialize;
 
 use crate::clients::is_timeout;
-use crate::lab::{Lab, addresses, wait_for};
+use crate::lab::{Finished, Lab, addresses, wait_for};
 use crate::running::{BLOCKED, Door, queue, record, records, start};
 
 /// Where `scripts/setup.sh --tests` puts aioquic.
@@ -36,14 +36,14 @@ const CHROMIUM_NAME: &str = "data.mistat.xiaomi.com";
 
 /// What a client saw; see `quic/client.py`.
 #[derive(Debug, Deserialize)]
-struct Seen {
+pub(crate) struct Seen {
     /// `served`, `ConnectionRefusedError`, `silence`, or what else went wrong.
-    quic: String,
+    pub(crate) quic: String,
     milliseconds: f64,
     /// The version it ended with.
     version: u32,
     /// What came of the same over TCP, where QUIC did not serve.
-    tcp: Option<String>,
+    pub(crate) tcp: Option<String>,
 }
 
 /// TLS over TCP and QUIC at the web server's addresses. `retry`: whether the server has clients
@@ -73,8 +73,18 @@ pub(crate) fn serves(lab: &Lab, name: &str, address: IpAddr) -> bool {
 }
 
 fn client(lab: &Lab, name: &str, address: IpAddr, options: &str) -> Seen {
+    client_with(|line| lab.phone(line), name, address, options)
+}
+
+/// The same with a command that `run` runs, perhaps on another device.
+pub(crate) fn client_with(
+    run: impl Fn(&str) -> Finished,
+    name: &str,
+    address: IpAddr,
+    options: &str,
+) -> Seen {
     let line = format!("{PYTHON} {SCRIPTS}/client.py {name} {address} 443 {options}");
-    let text = lab.phone(&line).ok();
+    let text = run(&line).ok();
     serde_json::from_str(&text).expect("the client prints JSON")
 }
 

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use crate::config::Config;
+use crate::config::{Config, HotspotClients};
 use crate::daemon::private_dns;
 use crate::decide::PrivateDns;
-use crate::firewall::{Capability, Family, Iptables};
+use crate::firewall::{Capability, Family, Iptables, Plan};
 use crate::queue::SocketDestroyer;
 
 /// Arguments of `muzzle doctor`.
@@ -49,6 +49,8 @@ struct Findings {
     socket_destroy: Result<(), String>,
     /// Android's setting, which says what is not seen; else why it is not known.
     private_dns: Result<PrivateDns, String>,
+    /// What the config asks for, as far as this kernel can do it.
+    hotspot: HotspotClients,
 }
 
 /// What the sections of a bundle have in common.
@@ -82,7 +84,8 @@ pub fn run(
         return Ok(ExitCode::SUCCESS);
     }
     let (config, _) = Config::find(config)?;
-    let findings = examine(&Iptables::find(config.firewall.iptables.as_deref())?)?;
+    let iptables = Iptables::find(config.firewall.iptables.as_deref())?;
+    let findings = examine(&iptables, &config)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&findings)?)?;
     } else {
@@ -99,12 +102,23 @@ pub fn run(
     }))
 }
 
-fn examine(iptables: &Iptables) -> anyhow::Result<Findings> {
+fn examine(iptables: &Iptables, config: &Config) -> anyhow::Result<Findings> {
     let socket_destroy = SocketDestroyer::open()
         .map_err(|error| error.to_string())
         .and_then(|destroyer| destroyer.probe().map_err(|error| error.to_string()));
+    let capabilities = iptables.probe()?;
+    let plan = Plan {
+        forwarded: true,
+        ..Plan::default()
+    };
+    let covers = plan.fitted(&capabilities).is_ok_and(|it| it.forwarded);
     Ok(Findings {
-        capabilities: iptables.probe()?,
+        hotspot: if covers {
+            config.hotspot.clients
+        } else {
+            HotspotClients::Ignore
+        },
+        capabilities,
         socket_destroy,
         private_dns: private_dns::ask(),
     })
@@ -143,6 +157,7 @@ fn print(findings: &Findings, out: &mut dyn Write) -> std::io::Result<()> {
              instead\n         ({error})"
         )?,
     }
+    writeln!(out, "note     hotspot {}", findings.hotspot)?;
     match &findings.private_dns {
         Ok(setting) => writeln!(out, "note     private DNS {setting}"),
         Err(error) => writeln!(

@@ -16,7 +16,7 @@ const RECORDS: usize = 100;
 pub(super) fn findings(context: &Context, page: &mut Page) {
     let mut text = Vec::new();
     let found = match &context.iptables {
-        Ok(iptables) => super::examine(iptables),
+        Ok(iptables) => super::examine(iptables, &context.config),
         Err(why) => Err(anyhow::anyhow!("{why}")),
     };
     match found.and_then(|found| Ok(super::print(&found, &mut text)?)) {
@@ -43,6 +43,7 @@ pub(super) fn status(context: &Context, page: &mut Page) {
     let first = status.first_verdict_after_boot_millis;
     let first = first.map_or_else(|| "-".into(), |millis| format!("{millis} ms after boot"));
     page.value("first verdict", &first);
+    page.value("hotspot", &status.hotspot.to_string());
     page.value("own rules", &status.rules.to_string());
     page.value("packages known", &status.packages.to_string());
     for queue in &status.queues {
@@ -105,6 +106,7 @@ fn tell(record: &Record, packages: &Packages, with_apps: bool, page: &mut Page) 
             page.say(system_name(uid.app_id()));
         }
         Some(uid) => page.say(format!("{:?}", uid.app_id().kind()).to_lowercase()),
+        None if record.client.is_some() => page.say("hotspot client"),
         None => page.say("nobody"),
     }
     page.say("\n");
