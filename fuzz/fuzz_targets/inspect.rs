@@ -1,5 +1,6 @@
 //! Packets through one inspector with the built-in catalogue. The input is a run of packets, each
-//! behind two bytes: the first chooses how it is wrapped, the second is its length.
+//! behind two bytes: the first chooses how it is wrapped, the second is its length. The very first
+//! byte chooses the rules, and whether a hotspot client sends the packets.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
@@ -95,6 +96,11 @@ fuzz_target!(|input: &[u8]| {
             let (seen, resolution) =
                 inspector.inspect_answer(&packet, now, ruleset, &mut scratch);
             assert!(resolution.is_none() || seen.act == Act::Pass);
+            seen
+        } else if choice >= 0x80 {
+            let seen = inspector.inspect_forwarded(&packet, now, ruleset, &mut scratch);
+            assert!(seen.act.passes() || seen.act == Act::Vanish);
+            assert!(seen.sighting.as_ref().is_none_or(|it| it.uid.is_none()));
             seen
         } else {
             inspector.inspect(&packet, Some(Uid(10_123)), now, ruleset, &mut scratch)

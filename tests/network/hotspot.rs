@@ -453,14 +453,18 @@ fn a_worker_that_hangs_or_dies_does_not_hold_clients_up() {
     let daemon = start(&lab, FILTER);
     for family in Family::BOTH {
         let dns = addresses(family).dns;
-        freeze(daemon.worker());
         let line = format!("dig +tries=1 +time=4 +short @{dns} free.example A");
+        let blocks_again = || {
+            wait_for("another worker", SOON, || {
+                client.dig(dns, BLOCKED, "").is_empty()
+            });
+        };
+        freeze(daemon.worker());
         assert_ne!(client.run(&line).ok(), "", "{family}: held, then let pass");
+        blocks_again();
         send(daemon.worker(), Signal::SIGKILL);
         assert_ne!(client.run(&line).ok(), "", "{family}: nobody decides");
-        wait_for("another worker", SOON, || {
-            client.dig(dns, BLOCKED, "").is_empty()
-        });
+        blocks_again();
     }
     daemon.kill_both();
     for family in Family::BOTH {

@@ -28,6 +28,9 @@ pub(crate) struct Case {
     pub(crate) to: Option<SocketAddr>,
     pub(crate) uid: Option<u32>,
     pub(crate) now: Option<toml::value::Datetime>,
+    /// They come from a hotspot client, for which the phone passes them on.
+    #[serde(default)]
+    pub(crate) forwarded: bool,
     pub(crate) packet: Vec<Packet>,
 }
 

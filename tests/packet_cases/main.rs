@@ -129,8 +129,15 @@ fn send(
     let mut packets = build::packets(packet, source, destination);
     let last = packets.pop().unwrap();
     let mut scratch = [0; SCRATCH_BYTES];
+    let inspect = |inspector: &mut Inspector, bytes: &[u8], scratch: &mut [u8]| {
+        if case.forwarded {
+            inspector.inspect_forwarded(bytes, now, ruleset, scratch)
+        } else {
+            inspector.inspect(bytes, uid, now, ruleset, scratch)
+        }
+    };
     for (number, segment) in (1..).zip(&packets) {
-        let seen = inspector.inspect(segment, uid, now, ruleset, &mut scratch);
+        let seen = inspect(inspector, segment, &mut scratch);
         if (act(&seen), reading(&seen), seen.sighting.is_some())
             != (Act::Pass, Reading::Incomplete, false)
         {
@@ -142,7 +149,7 @@ fn send(
     let (seen, learned) = if packet.answer {
         inspector.inspect_answer(&last, now, ruleset, &mut scratch)
     } else {
-        let seen = inspector.inspect(&last, uid, now, ruleset, &mut scratch);
+        let seen = inspect(inspector, &last, &mut scratch);
         (seen, None)
     };
     let mut compare = |what: &str, expected: String, found: String| {

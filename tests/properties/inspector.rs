@@ -12,7 +12,7 @@ use muzzle::apps::Packages;
 use muzzle::catalogue::Catalogue;
 use muzzle::config::Config;
 use muzzle::decide::{Outcome, Uid, UnixSeconds};
-use muzzle::inspect::{Inspection, Inspector, Reading, Ruleset};
+use muzzle::inspect::{Inspection, Inspector, Reading, Ruleset, Sighting};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -285,6 +285,32 @@ proptest! {
         let again = send(&packets, &ruleset, &mut again_scratch);
         prop_assert_eq!(format!("{seen:?}"), format!("{again:?}"), "not the same twice");
         prop_assert_eq!(scratch, again_scratch);
+    }
+
+    /// They are judged as those of an app that is not known, and refused without a word.
+    #[test]
+    fn packets_of_hotspot_clients_have_no_app_and_no_answer(
+        packets in prop::collection::vec(any_packet(), 1..30),
+        ruleset in any_ruleset(),
+    ) {
+        let (mut own, mut forwarded) = (Inspector::default(), Inspector::default());
+        let mut scratch = [0; SCRATCH_BYTES];
+        for packet in &packets {
+            let unknown = own.inspect(packet, None, NOW, &ruleset, &mut scratch);
+            let seen = forwarded.inspect_forwarded(packet, NOW, &ruleset, &mut scratch);
+            let silent = match unknown.act {
+                Act::Answer { .. } | Act::Sever { .. } => Act::Vanish,
+                act => act,
+            };
+            prop_assert_eq!(seen.act, silent);
+            prop_assert_eq!(seen.reading, unknown.reading);
+            let told = |it: &Sighting| (it.name.clone(), it.kind, it.decision, it.outcome);
+            let [theirs, same] = [&seen, &unknown].map(|it| it.sighting.as_ref().map(told));
+            prop_assert_eq!(theirs, same);
+            if let Some(sighting) = &seen.sighting {
+                prop_assert!(sighting.forwarded && sighting.uid.is_none());
+            }
+        }
     }
 
     #[test]
