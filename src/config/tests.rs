@@ -87,6 +87,8 @@ quic_ports = [443, 8443]
 [encrypted_dns]
 policy = "fall-back"
 private_dns = "strict"
+[hotspot]
+clients = "filter"
 [queue]
 first = 65000
 length = 16
@@ -125,6 +127,9 @@ action = "block"
         encrypted_dns: EncryptedDnsSettings {
             policy: EncryptedDns::FallBack,
             private_dns: PrivateDns::Strict,
+        },
+        hotspot: HotspotSettings {
+            clients: HotspotClients::Filter,
         },
         queue: QueueSettings {
             first: 65_000,
