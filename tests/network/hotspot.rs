@@ -279,6 +279,28 @@ fn quic_is_refused_without_a_word() {
     }
 }
 
+/// Neither what a server sends nor the client's acknowledgments of it.
+#[test]
+fn a_connection_of_a_client_costs_two_packets() {
+    let mut lab = Lab::new();
+    lab.start_https(&[]);
+    let client = lab.tether();
+    let daemon = start(&lab, FILTER);
+    let mut seen = 0;
+    for family in Family::BOTH {
+        for scheme in ["http", "https"] {
+            let web = addresses(family).web;
+            assert!(is_served(&client, scheme, "free.example", web));
+            seen += 2;
+            let packets = queue(&lab, &daemon, "connections").counters.packets;
+            assert_eq!(
+                packets, seen,
+                "{family} {scheme}: the SYN and what names the host"
+            );
+        }
+    }
+}
+
 /// As phones give IPv6 to their clients.
 #[test]
 fn a_client_without_translation_is_filtered_too() {
