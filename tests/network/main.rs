@@ -22,6 +22,7 @@ mod firewall;
 mod firewall_trouble;
 mod garbage;
 mod hotspot;
+mod hotspot_states;
 mod lifecycle;
 mod load;
 mod lock_held;
