@@ -24,6 +24,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod decide;
+pub mod decode;
 pub mod firewall;
 pub mod history;
 pub mod inspect;

@@ -112,32 +112,39 @@ pub enum CaptureError {
 /// A file from its start, after its first bytes have been looked at.
 type Whole<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
 
-/// The bytes of a file, unpacked.
+/// The bytes of a file, unpacked where it is a gzip file.
 #[derive(Debug)]
-enum Unpacked<R> {
+pub struct Unpacked<R>(Packing<R>);
+
+#[derive(Debug)]
+enum Packing<R> {
     Plain(Whole<R>),
     Gzip(Box<MultiGzDecoder<Whole<R>>>),
 }
 
 impl<R: Read> Unpacked<R> {
-    fn new(mut input: R) -> io::Result<Self> {
+    /// Looks at the start of a file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn new(mut input: R) -> io::Result<Self> {
         let mut start = Vec::new();
         input.by_ref().take(2).read_to_end(&mut start)?;
         let is_gzip = start == GZIP;
         let whole = io::Cursor::new(start).chain(input);
-        Ok(if is_gzip {
-            Self::Gzip(Box::new(MultiGzDecoder::new(whole)))
+        Ok(Self(if is_gzip {
+            Packing::Gzip(Box::new(MultiGzDecoder::new(whole)))
         } else {
-            Self::Plain(whole)
-        })
+            Packing::Plain(whole)
+        }))
     }
 }
 
 impl<R: Read> Read for Unpacked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.read(buffer),
-            Self::Gzip(file) => file.read(buffer),
+        match &mut self.0 {
+            Packing::Plain(file) => file.read(buffer),
+            Packing::Gzip(file) => file.read(buffer),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Packets from a file instead of a queue: what `muzzle replay` reads.
+//! Packets from a file instead of a queue: what `muzzle replay` and `muzzle decode` read.
 //!
 //! [`Capture`] takes pcap and pcapng files apart, [`link`] finds the IP packet in a frame,
 //! [`pcapdroid`] the app that PCAPdroid noted beside it, and [`Prefilter`] picks what the kernel
@@ -13,7 +13,7 @@ mod prefilter;
 
 use std::io::Read;
 
-pub use file::{CaptureError, Place};
+pub use file::{CaptureError, Place, Unpacked};
 pub use link::LinkType;
 pub use prefilter::{Picked, Prefilter};
 
@@ -23,6 +23,13 @@ use file::File;
 use pcap::Pcap;
 use pcapdroid::App;
 use pcapng::PcapNg;
+
+/// Whether a file that starts so is a capture.
+#[must_use]
+pub fn is_capture(start: &[u8]) -> bool {
+    let start = start.first_chunk();
+    start.is_some_and(|start| pcapng::starts_section(start) || pcap::starts_file(start))
+}
 
 /// One packet of a capture.
 #[derive(Clone, Debug)]

@@ -21,6 +21,11 @@ const MAGIC_NUMBERS: [[u8; 4]; 4] = [
     0xa1b2_3c4d_u32.to_le_bytes(),
 ];
 
+/// Whether a file that starts so is of this format.
+pub(super) fn starts_file(start: &[u8; 4]) -> bool {
+    MAGIC_NUMBERS.contains(start)
+}
+
 /// The library's parser for packets of one byte order.
 type Parse = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
 
@@ -38,7 +43,7 @@ impl Pcap {
     pub(super) fn open(file: &mut File<impl Read>) -> Result<Self, CaptureError> {
         let place = file.place();
         let start = file.start()?;
-        if !MAGIC_NUMBERS.contains(start) {
+        if !starts_file(start) {
             return Err(CaptureError::NotACapture(format!("{start:02x?}")));
         }
         let Ok((_, header)) = parse_pcap_header(file.block(FILE_HEADER_BYTES)?) else {

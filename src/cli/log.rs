@@ -139,13 +139,20 @@ fn evidence(record: &Record) -> String {
 
 /// Time of day in the machine's own zone.
 fn local_time(unix_millis: u64) -> String {
-    let millis = i64::try_from(unix_millis).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or_else(
+    local(
+        i64::try_from(unix_millis).unwrap_or(i64::MAX),
+        "%H:%M:%S%.3f",
+    )
+}
+
+/// A time in the machine's own zone, in this form of strftime; the number where it is beyond all
+/// calendars.
+pub(super) fn local(unix_millis: i64, form: &str) -> String {
+    jiff::Timestamp::from_millisecond(unix_millis).map_or_else(
         |_| unix_millis.to_string(),
         |time| {
-            time.to_zoned(jiff::tz::TimeZone::system())
-                .strftime("%H:%M:%S%.3f")
-                .to_string()
+            let zoned = time.to_zoned(jiff::tz::TimeZone::system());
+            zoned.strftime(form).to_string()
         },
     )
 }

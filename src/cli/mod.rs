@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod check;
+pub mod decode;
 pub mod doctor;
 pub mod live;
 pub mod log;
@@ -54,6 +55,8 @@ enum Command {
     Log(log::Args),
     /// Say what would have happened to the traffic in a capture file.
     Replay(replay::Args),
+    /// Turn telemetry that was captured into plain text.
+    Decode(decode::Args),
     /// Make the daemon read its config again; a bad file changes nothing.
     Reload(reload::Args),
     /// Look into what Muzzle knows about endpoints.
@@ -140,6 +143,7 @@ impl Cli {
             Command::Replay(args) => {
                 replay::run(&args, config, &mut out, &mut anstream::stderr())
             }
+            Command::Decode(args) => decode::run(&args, &mut out, &mut anstream::stderr()),
             Command::Reload(args) => reload::run(&args, config, &mut out),
             Command::Catalogue(args) => {
                 catalogue::run(&args, config, &mut out, &mut anstream::stderr())

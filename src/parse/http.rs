@@ -93,14 +93,14 @@ fn find(stream: &[u8]) -> Detected<Request<'_>> {
 
 /// The first line without its end, and what follows it. A bare LF ends a line too (RFC 9112
 /// section 2.2).
-fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let (line, rest) = bytes.split_at_checked(end)?;
     Some((line.strip_suffix(b"\r").unwrap_or(line), rest.get(1..)?))
 }
 
 /// `method SP request-target SP HTTP/1.x` (RFC 9112 section 3).
-fn method_and_target(line: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn method_and_target(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut words = line.split(|&byte| byte == b' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
     (words.next().is_none() && version.starts_with(b"HTTP/1.")).then_some((method, target))
@@ -108,7 +108,10 @@ fn method_and_target(line: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The authority in the target and what follows it: all of it for CONNECT, between `scheme://` and
 /// the path in the absolute form; none in the origin and asterisk forms (RFC 9112 section 3.2).
-fn target_authority<'a>(method: &[u8], target: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+pub(crate) fn target_authority<'a>(
+    method: &[u8],
+    target: &'a [u8],
+) -> Option<(&'a [u8], &'a [u8])> {
     if method == b"CONNECT" {
         return Some((target, b""));
     }
