@@ -32,11 +32,19 @@ RUSTFLAGS="$coverage --cfg fuzzing" CARGO_TARGET_DIR="$work" cargo build --quiet
 seeds() { # TARGET
     case "$1" in
     tls_server_name) cp tests/data/openssl3_*.bin tests/data/chrome1*.bin tests/data/firefox*.bin \
-        tests/data/node*.bin tests/data/gnutls*.bin "$corpus" ;;
+        tests/data/node*.bin tests/data/gnutls*.bin tests/data/java*.bin tests/data/go*.bin \
+        "$corpus" ;;
     http_request) cp tests/data/curl7_p*.bin "$corpus" ;;
     quic)
         for file in tests/data/aioquic*.bin tests/data/chromium*.bin tests/data/rfc*_initial.bin; do
             { printf '\0' && cat "$file"; } >"$corpus/$(basename "$file")"
+        done
+        ;;
+    decode)
+        for file in tests/data/decode/*.form tests/data/decode/*.url tests/data/decode/*.pcap; do
+            for choice in 0 1; do
+                { printf "\\$choice" && cat "$file"; } >"$corpus/$choice-$(basename "$file")"
+            done
         done
         ;;
     config) cp config/muzzle.toml config/catalogue/crash.toml "$corpus" ;;

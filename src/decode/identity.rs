@@ -47,15 +47,13 @@ impl Identity {
     }
 
     fn by_name(path: &str) -> Option<Self> {
-        // `identities.$identity_login_id` and the like: the SDK's own list of ids.
-        if path.starts_with("identities.") {
-            return Some(Self::User);
-        }
         let last = path.rsplit('.').next().unwrap_or(path);
         let is_kept = |c: &char| c.is_ascii_alphanumeric();
         let name: String = last.chars().filter(is_kept).collect();
         let name = name.to_ascii_lowercase();
-        let names = |known: &[&str]| known.contains(&name.as_str());
+        // The SDK's own list of ids: `identities.$identity_android_id` and the like.
+        let name = name.strip_prefix("identity").unwrap_or(&name);
+        let names = |known: &[&str]| known.contains(&name);
         let found = match () {
             () if names(USER) => Self::User,
             () if names(HARDWARE) => Self::Hardware,
@@ -64,6 +62,7 @@ impl Identity {
             () if names(CONTACT) => Self::Contact,
             () if names(PLACE) => Self::Place,
             () if names(INTEREST) => Self::Interest,
+            () if path.starts_with("identities.") => Self::User,
             () => return None,
         };
         Some(found)
@@ -263,6 +262,7 @@ mod tests {
         for (name, expected) in [
             ("distinct_id", User),
             ("identities.$identity_mp_id", User),
+            ("identities.$identity_android_id", Device),
             ("properties.$device_id", Device),
             ("androidId", Device),
             ("H.android_id", Device),

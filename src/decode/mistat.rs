@@ -12,7 +12,9 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use md5::{Digest, Md5};
 use serde_json::Value;
 
-use super::{Content, Event, Field, Form, Request, System, Upload, flatten, json, text};
+use super::{
+    Content, Event, Field, Form, Identity, Request, System, Upload, flatten, json, text,
+};
 
 const MODE: &str =
     "stat_value: AES-128-CBC of JSON, with a key of app_id, app_key and device_id";
@@ -32,6 +34,14 @@ pub(super) fn read(request: &Request) -> Option<Upload> {
     }
     let fields = form.iter();
     let fields = fields.filter(|(name, value)| *name != "stat_value" && !value.is_empty());
+    let id_type = form.value("id_type");
+    let fields = fields.map(|(name, value)| match Field::new(name, value) {
+        id if name == "device_id" && is_of_hardware(id_type, value) => Field {
+            identity: Some(Identity::Hardware),
+            ..id
+        },
+        other => other,
+    });
     let (mode, content) = match value {
         Some(value) => (MODE, decrypted(&form, value)),
         None => ("a form", Content::events([])),
@@ -39,11 +49,16 @@ pub(super) fn read(request: &Request) -> Option<Upload> {
     Some(Upload {
         system: System::MiStat,
         mode: mode.into(),
-        fields: fields
-            .map(|(name, value)| Field::new(name, value))
-            .collect(),
+        fields: fields.collect(),
         content,
     })
+}
+
+/// Whether a `device_id` is a sum over the IMEI, with the Android id and the serial number
+/// (`id_type` 1) or alone (2; where there is no IMEI it is a UUID), not one that is made anew (0).
+fn is_of_hardware(id_type: Option<&str>, device_id: &str) -> bool {
+    let is_sum = device_id.len() >= 32 && device_id.bytes().all(|it| it.is_ascii_hexdigit());
+    is_sum && matches!(id_type, Some("1" | "2"))
 }
 
 fn decrypted(form: &Form, value: &str) -> Content {

@@ -99,6 +99,16 @@ impl Request {
         authority.split(':').next().unwrap_or_default()
     }
 
+    /// Whose uploads go to such a path.
+    fn system(&self) -> Option<System> {
+        let mut parts = self.path.rsplit('/');
+        match (parts.next()?, parts.next()?) {
+            ("sa" | "sa.gif", _) => Some(System::SensorsAnalytics),
+            ("v2", "mistats") => Some(System::MiStat),
+            _ => None,
+        }
+    }
+
     /// Takes the packing off the body that the header tells. Where it is already off, as in many
     /// HAR files, nothing changes.
     fn unpack(&mut self) {
@@ -187,12 +197,22 @@ impl Upload {
     /// Reads the upload in a request; `None` where it is no telemetry that is known.
     #[must_use]
     pub fn of(request: &Request) -> Option<Self> {
-        let mut upload = encrypted::read(request)
+        let read = encrypted::read(request)
             .or_else(|| mistat::read(request))
-            .or_else(|| sensors::read(request))?;
-        if let Some(damage) = &request.damage
-            && !matches!(upload.content, Content::Events { .. })
-        {
+            .or_else(|| sensors::read(request));
+        let Some(damage) = &request.damage else {
+            return read;
+        };
+        // Of a body that is not whole, what tells its format may be what is missing.
+        let mut upload = read.or_else(|| {
+            Some(Self {
+                system: request.system()?,
+                mode: "told by its path".into(),
+                fields: Vec::new(),
+                content: Content::Damaged(String::new()),
+            })
+        })?;
+        if matches!(upload.content, Content::Damaged(_)) {
             upload.content = Content::Damaged(damage.clone());
         }
         Some(upload)

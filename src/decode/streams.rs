@@ -18,6 +18,9 @@ const MAX_STREAMS: usize = 4096;
 const MAX_HELD_BYTES: usize = 64 << 20;
 /// Pieces of a stream behind a gap.
 const MAX_LATER: usize = 4096;
+/// From so many pieces on, the gap is where the capture missed something, not where packets
+/// overtook each other.
+const LOST: usize = 128;
 
 /// Streams of a capture whose requests are not whole yet.
 #[derive(Debug, Default)]
@@ -47,8 +50,15 @@ struct Stream {
     next: u32,
     /// What has come since the last whole request.
     bytes: Vec<u8>,
-    /// Pieces behind a gap, each with its sequence number.
-    later: Vec<(u32, Vec<u8>)>,
+    /// Pieces behind a gap.
+    later: Vec<Piece>,
+}
+
+#[derive(Debug)]
+struct Piece {
+    sequence: u32,
+    captured: Captured,
+    bytes: Vec<u8>,
 }
 
 impl Stream {
@@ -63,23 +73,40 @@ impl Stream {
     }
 
     fn held_bytes(&self) -> usize {
-        let later: usize = self.later.iter().map(|(_, piece)| piece.len()).sum();
+        let later: usize = self.later.iter().map(|piece| piece.bytes.len()).sum();
         self.bytes.len() + later
     }
 
     /// Takes a piece, and those that it leads to.
-    fn insert(&mut self, sequence: u32, piece: &[u8]) {
-        if !self.append(sequence, piece) {
+    fn insert(&mut self, sequence: u32, captured: Captured, bytes: &[u8]) {
+        if !self.append(sequence, &captured, bytes) {
             if self.later.len() < MAX_LATER {
-                self.later.push((sequence, piece.to_vec()));
+                self.later.push(Piece {
+                    sequence,
+                    captured,
+                    bytes: bytes.to_vec(),
+                });
             }
             return;
         }
         // Each round takes one piece at least.
-        while let Some(at) = self.later.iter().position(|(at, _)| !self.is_ahead(*at)) {
-            let (sequence, piece) = self.later.swap_remove(at);
-            self.append(sequence, &piece);
+        let is_next = |this: &Self, piece: &Piece| !this.is_ahead(piece.sequence);
+        while let Some(at) = self.later.iter().position(|piece| is_next(self, piece)) {
+            let piece = self.later.swap_remove(at);
+            self.append(piece.sequence, &piece.captured, &piece.bytes);
         }
+    }
+
+    /// Goes on behind the gap where the next request begins, if one begins a piece; gives what there
+    /// is of the one that the gap cut.
+    fn skip_gap(&mut self) -> Option<Option<Request>> {
+        let starts = self.later.iter().filter(|it| starts_request(&it.bytes));
+        let distance = |piece: &&Piece| piece.sequence.wrapping_sub(self.next);
+        let sequence = starts.min_by_key(distance)?.sequence;
+        let cut = cut_request(&std::mem::take(&mut self.bytes));
+        self.next = sequence;
+        self.needed_bytes = 0;
+        Some(cut)
     }
 
     /// Whether there is a gap before this sequence number.
@@ -89,7 +116,7 @@ impl Stream {
     }
 
     /// Appends what is new of a piece; `false` where it stands behind a gap.
-    fn append(&mut self, sequence: u32, piece: &[u8]) -> bool {
+    fn append(&mut self, sequence: u32, captured: &Captured, piece: &[u8]) -> bool {
         if self.is_ahead(sequence) {
             return false;
         }
@@ -98,6 +125,7 @@ impl Stream {
             .ok()
             .and_then(|known| piece.get(known..));
         if let Some(new) = new {
+            self.captured.clone_from(captured);
             self.bytes.extend_from_slice(new);
             // A packet's payload is under 4 GiB.
             let length = u32::try_from(new.len()).unwrap_or(u32::MAX);
@@ -122,6 +150,21 @@ impl Stream {
             }
         }
         true
+    }
+
+    /// Hands over what there is before a gap, and the requests behind it; `false` where nothing
+    /// can be had there.
+    fn hand_over_behind_gap(&mut self, flow: &FlowKey, found: &mut dyn FnMut(Request)) -> bool {
+        let captured = self.captured.clone();
+        let Some(cut) = self.skip_gap() else {
+            return true; // the gap may still be filled
+        };
+        if let Some(request) = cut {
+            found(self.addressed(request, flow));
+        }
+        // An empty piece leads to those behind it.
+        self.insert(self.next, captured, b"");
+        self.hand_over(flow, found)
     }
 
     /// With what is known of it beside its bytes.
@@ -166,9 +209,11 @@ impl Streams {
             && !segment.payload.is_empty()
         {
             self.held_bytes -= stream.held_bytes();
-            stream.insert(sequence, segment.payload);
-            stream.captured = captured;
-            let is_followed = stream.hand_over(&flow, found);
+            stream.insert(sequence, captured, segment.payload);
+            let mut is_followed = stream.hand_over(&flow, found);
+            if stream.later.len() >= LOST {
+                is_followed &= stream.hand_over_behind_gap(&flow, found);
+            }
             self.held_bytes += stream.held_bytes();
             if !is_followed {
                 self.remove(&flow);
@@ -221,9 +266,14 @@ impl Streams {
             return;
         };
         stream.needed_bytes = 0;
-        if stream.hand_over(flow, found)
-            && let Some(request) = cut_request(&stream.bytes)
-        {
+        let mut is_followed = stream.hand_over(flow, found);
+        // Each round takes one piece at least.
+        while is_followed && !stream.later.is_empty() {
+            let pieces = stream.later.len();
+            is_followed = stream.hand_over_behind_gap(flow, found);
+            is_followed &= stream.later.len() < pieces;
+        }
+        if let Some(request) = cut_request(&stream.bytes) {
             found(stream.addressed(request, flow));
         }
     }

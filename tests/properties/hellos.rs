@@ -12,7 +12,7 @@ use proptest::sample::Index;
 use super::inspector::{APP, NOW, SCRATCH_BYTES, assert_sound, ruleset, segment};
 
 /// First words of real clients, all to `data.mistat.xiaomi.com`, and the port they were meant for.
-const STREAMS: [(&str, u16, &[u8]); 11] = [
+const STREAMS: [(&str, u16, &[u8]); 13] = [
     (
         "openssl 1.3",
         443,
@@ -38,6 +38,8 @@ const STREAMS: [(&str, u16, &[u8]); 11] = [
     ("Firefox", 443, include_bytes!("../data/firefox147.bin")),
     ("Node.js", 443, include_bytes!("../data/node24_pq.bin")),
     ("GnuTLS", 443, include_bytes!("../data/gnutls3.bin")),
+    ("Java", 443, include_bytes!("../data/java17.bin")),
+    ("Go", 443, include_bytes!("../data/go1_19.bin")),
     ("curl POST", 80, include_bytes!("../data/curl7_post.bin")),
     (
         "curl through a proxy",

@@ -5,6 +5,7 @@
 
 mod answers;
 mod captures;
+mod decode;
 mod dns;
 mod flow_table;
 #[path = "../packet_cases/forged.rs"]

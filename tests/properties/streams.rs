@@ -208,6 +208,16 @@ fn streams_of_real_clients_get_one_answer() {
             host,
             Detected::NotPresent,
         ),
+        (
+            include_bytes!("../data/java17.bin"),
+            server_name,
+            found(name),
+        ),
+        (
+            include_bytes!("../data/go1_19.bin"),
+            server_name,
+            found(name),
+        ),
         (include_bytes!("../data/curl7_post.bin"), host, found(name)),
         (include_bytes!("../data/curl7_proxy.bin"), host, found(name)),
         (
