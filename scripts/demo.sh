@@ -199,7 +199,8 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 chmod 644 "$work/certificate.pem"
 # shellcheck disable=SC2086 # a list of words
 PYTHONDONTWRITEBYTECODE=1 ip netns exec "$internet" python3 scripts/demo/server.py \
-    "$work/certificate.pem" "$work/key.pem" "$work/server.jsonl" $addresses >"$work/server.out" &
+    "$work/certificate.pem" "$work/key.pem" "$work/server.jsonl" "$work/uploads" $addresses \
+    >"$work/server.out" &
 pids="$pids $!"
 wait_for "the web server" grep -q ready "$work/server.out"
 is_resolving() { on_phone dig +time=1 +tries=1 "@$dns6" ready.example.org >/dev/null 2>&1; }
@@ -248,9 +249,9 @@ network_stack=1073 # Android's own, the same on every phone
 browser=10101 analytics=10102 player=10103 chrome=10104 ads=10105 services=10106
 
 PYTHONDONTWRITEBYTECODE=1 python3 scripts/demo/sensors.py >"$work/upload"
-# OneTrack and Mi Stat encrypt what they send: nothing to read in it.
+cp tests/data/decode/mistat.form "$work/mistat"
+# OneTrack encrypts what it sends, with a key that is not in it.
 head -c 400 /dev/urandom >"$work/onetrack"
-head -c 300 /dev/urandom >"$work/mistat"
 chmod 644 "$work/upload" "$work/onetrack" "$work/mistat"
 # What every curl of the demo does beside what its command line says.
 cat >"$work/.curlrc" <<END
@@ -332,8 +333,9 @@ attempt $analytics 200 $analytics_host curl --data-binary @onetrack \
     "https://$analytics_host/track/v4"
 scene "The music app tells what is played"
 attempt $player 200 $player_host curl --data-binary @mistat "http://$player_host/mistats/v2"
-scene "What the other end has now"
-report arrived "$work"
+scene "What the other end has now: muzzle decode"
+decoded="$("$muzzle" decode "$work/uploads" 2>&1)" || broke "what was sent cannot be decoded"
+say "$decoded" | sed "s/^/  /"
 
 heading "2. With Muzzle, as it is shipped"
 

@@ -42,9 +42,8 @@ seeds() { # TARGET
         ;;
     decode)
         for file in tests/data/decode/*.form tests/data/decode/*.url tests/data/decode/*.pcap; do
-            for choice in 0 1; do
-                { printf "\\$choice" && cat "$file"; } >"$corpus/$choice-$(basename "$file")"
-            done
+            { printf '\0' && cat "$file"; } >"$corpus/json-$(basename "$file")"
+            { printf '\1' && cat "$file"; } >"$corpus/words-$(basename "$file")"
         done
         ;;
     config) cp config/muzzle.toml config/catalogue/crash.toml "$corpus" ;;

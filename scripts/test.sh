@@ -52,7 +52,7 @@ if cargo tree --quiet --target aarch64-linux-android --edges normal,build --pref
 fi
 
 step "shell scripts"
-shellcheck scripts/*.sh scripts/android/*.sh scripts/vm/*.sh .ci/run
+shellcheck scripts/*.sh scripts/android/*.sh scripts/vm/*.sh tests/data/decode/*.sh .ci/run
 # BusyBox ash, which is what runs these, is closest to dash.
 shellcheck --shell=dash magisk-module/*.sh magisk-module/META-INF/com/google/android/update-binary \
     tests/module/*.sh scripts/vm/guest/getprop

@@ -1,7 +1,6 @@
 """Shows what the demo saw. Subcommands, each for one place of demo.sh:
 
     report.py live                    the live log on standard input, cut to the terminal's width
-    report.py arrived DIR             what the internet's web servers were told
     report.py table DIR NAME...       the closing table; NAMEs are the hosts to be blocked
     report.py silence DIR NAME=ADDRESS[,ADDRESS]...
                                       what the internet heard of these hosts while Muzzle ran
@@ -47,15 +46,6 @@ def cut(line, width):
             kept.append(part[:room])
             room -= len(part[:room])
     return "".join(kept) + "…"
-
-
-def arrived(folder):
-    for record in json_lines(folder, "server.jsonl"):
-        print(f"  {styled(record['host'], BOLD)} got {record['body_bytes']} bytes: ", end="")
-        if record["said"]:
-            print("base64 of gzip of JSON, which says\n" + styled(f"    {record['said']}", RED))
-        else:
-            print(record["request"])
 
 
 def table(folder, telemetry):
@@ -153,8 +143,6 @@ if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
     if command == "live":
         sys.exit(live())
-    if command == "arrived":
-        sys.exit(arrived(*arguments))
     if command == "table":
         sys.exit(table(arguments[0], arguments[1:]))
     sys.exit(silence(arguments[0], arguments[1:]))

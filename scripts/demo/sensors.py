@@ -32,21 +32,6 @@ def upload():
     return urllib.parse.urlencode({"crc": java_hash(data), "gzip": 1, "data_list": data})
 
 
-def decode(body):
-    """What such a body says, in one line; None for anything else."""
-    try:
-        data = urllib.parse.parse_qs(body.decode())["data_list"][0]
-        events = json.loads(gzip.decompress(base64.b64decode(data)))
-    except (KeyError, ValueError, OSError):
-        return None
-    said = []
-    for event in events:
-        told = (value for key, value in event["properties"].items() if key not in PHONE)
-        said.append(f"{event['event']}: {', '.join(told)}")
-    who = f"id {events[0]['distinct_id']}, {events[0]['properties']['$model']}"
-    return f"{'; '.join(said)} ({who})"
-
-
 def java_hash(text):
     """String.hashCode of Java, which the SDK sends as `crc`."""
     value = 0

@@ -1,9 +1,10 @@
 """The web servers of the demo's internet: HTTP on port 80 and HTTPS on port 443 of each address.
 
-    server.py CERTIFICATE KEY LOG ADDRESS...
+    server.py CERTIFICATE KEY LOG UPLOADS ADDRESS...
 
 Writes one JSON object a connection to LOG, when it ends: which address, how many bytes came (as the
-kernel counted them), and what was asked. Prints "ready" when it listens."""
+kernel counted them), and what was asked. What is posted goes to UPLOADS as it came. Prints "ready"
+when it listens."""
 
 import json
 import socket
@@ -12,23 +13,24 @@ import struct
 import sys
 import threading
 
-import sensors
-
 SECONDS = 5
 # include/uapi/linux/tcp.h: struct tcp_info, tcpi_bytes_received.
 TCP_INFO_BYTES, TCP_INFO_RECEIVED = 136, 128
 
 
 def main():
-    certificate, key, log, *addresses = sys.argv[1:]
+    certificate, key, log, uploads, *addresses = sys.argv[1:]
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
-    with open(log, "a", buffering=1, encoding="utf-8") as records:
+    with (
+        open(log, "a", buffering=1, encoding="utf-8") as records,
+        open(uploads, "ab", buffering=0) as uploads,
+    ):
         threads = []
         for address in addresses:
             for port, context in ((80, None), (443, tls)):
                 listener = listen(address, port)
-                work = (listener, address, port, context, records)
+                work = (listener, address, port, context, records, uploads)
                 threads.append(threading.Thread(target=accept, args=work))
         for thread in threads:
             thread.start()
@@ -46,21 +48,21 @@ def listen(address, port):
     return listener
 
 
-def accept(listener, address, port, tls, records):
+def accept(listener, address, port, tls, records, uploads):
     while True:
         connection, _ = listener.accept()
-        work = (connection, address, port, tls, records)
+        work = (connection, address, port, tls, records, uploads)
         threading.Thread(target=serve, args=work, daemon=True).start()
 
 
-def serve(connection, address, port, tls, records):
+def serve(connection, address, port, tls, records, uploads):
     record = {"address": address, "port": port}
     raw = socket.socket(fileno=socket.dup(connection.fileno()))
     connection.settimeout(SECONDS)
     try:
         if tls:
             connection = tls.wrap_socket(connection, server_side=True)
-        record |= answer(connection)
+        record |= answer(connection, uploads)
     except (OSError, ValueError, IndexError) as error:
         record["error"] = str(error)
     info = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
@@ -70,7 +72,7 @@ def serve(connection, address, port, tls, records):
     raw.close()
 
 
-def answer(connection):
+def answer(connection, uploads):
     """Reads one request, answers it, and says what it was."""
     data = b""
     while b"\r\n\r\n" not in data:
@@ -82,6 +84,8 @@ def answer(connection):
     while len(body) < int(headers.get("content-length", 0)):
         body += more(connection)
     method, path, _ = request.split(" ", 2)
+    if method == "POST":
+        uploads.write(head + b"\r\n\r\n" + body)
     if path == "/generate_204":
         connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
     else:
@@ -90,8 +94,6 @@ def answer(connection):
     return {
         "host": headers.get("host"),
         "request": f"{method} {path}",
-        "body_bytes": len(body),
-        "said": sensors.decode(body),
     }
 
 

@@ -121,7 +121,7 @@ fn head(stream: &[u8]) -> Detected<Head> {
     let mut request = Request::to(&lossy(method), &lossy(path));
     request.headers = headers;
     let host = authority.as_deref().or(request.header("host"));
-    request.origin = host.map_or_else(String::new, |host| format!("http://{host}"));
+    request.origin = host.unwrap_or_default().to_owned();
     let Some(body) = body_length(&request) else {
         return Detected::NotPresent;
     };
@@ -217,7 +217,7 @@ mod tests {
             let (it, bytes) = found(&followed);
             assert_eq!(bytes, stream.len());
             assert_eq!((&it.method[..], &it.query[..]), ("POST", "a=1"));
-            assert_eq!(it.target(), "http://a.example:8106/sa");
+            assert_eq!(it.target(), "a.example:8106/sa");
             assert_eq!(it.header("x"), Some("y:z"));
             assert_eq!(it.body, b"ab\r\nc");
             for end in 0..stream.len() {

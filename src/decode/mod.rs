@@ -37,7 +37,8 @@ const MAX_PATH_BYTES: usize = 256;
 pub struct Request {
     /// `POST`, for one; empty where only a body is there.
     pub method: String,
-    /// Scheme and authority, as in `http://data.mistat.xiaomi.com`; empty where they are not known.
+    /// Scheme and authority, as in `http://data.mistat.xiaomi.com`, or the authority alone; empty
+    /// where neither is known.
     pub origin: String,
     /// Path without query; empty where it is not known.
     pub path: String,
@@ -95,7 +96,8 @@ impl Request {
 
     /// The host without its port.
     fn host(&self) -> &str {
-        let authority = self.origin.split_once("://").map_or("", |(_, host)| host);
+        let origin = self.origin.as_str();
+        let authority = origin.split_once("://").map_or(origin, |(_, host)| host);
         authority.split(':').next().unwrap_or_default()
     }
 

@@ -169,9 +169,10 @@ impl Stream {
 
     /// With what is known of it beside its bytes.
     fn addressed(&self, mut request: Request, flow: &FlowKey) -> Request {
-        if request.origin.is_empty() {
-            request.origin = format!("http://{}", flow.remote);
-        }
+        request.origin = match request.origin.as_str() {
+            "" => format!("http://{}", flow.remote),
+            host => format!("http://{host}"),
+        };
         request.unix_millis = Some(self.captured.unix_millis);
         request.app.clone_from(&self.captured.app);
         request

@@ -192,7 +192,7 @@ fn what_is_encrypted_is_named_and_not_guessed_at() {
                 .unwrap()
                 .contains("not in the upload")
         );
-        assert_eq!(upload["to"], format!("http://{host}{path}"));
+        assert_eq!(upload["to"], format!("{host}{path}"));
     }
 }
 

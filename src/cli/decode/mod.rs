@@ -164,7 +164,7 @@ impl Decoding {
         whole.take(limit).read_to_end(&mut document)?;
         match document.len() {
             0 => bail!("there is nothing to decode"),
-            ..=MAX_DOCUMENT_BYTES => self.document(&document, out),
+            1..=MAX_DOCUMENT_BYTES => self.document(&document, out),
             _ => bail!(
                 "it is larger than {} MiB, and no capture; cut out the requests in question",
                 MAX_DOCUMENT_BYTES >> 20
