@@ -66,7 +66,11 @@ pub fn run(
         let name = args.file.display();
         let file = std::fs::File::open(&args.file);
         let file = file.with_context(|| format!("cannot open {name}"))?;
-        replay.read(file, out).with_context(|| name.to_string())
+        // Of a capture that is still growing each line is shown at once; here nobody waits for one.
+        let mut gathered = io::BufWriter::new(&mut *out);
+        let read = replay.read(file, &mut gathered);
+        gathered.flush()?;
+        read.with_context(|| name.to_string())
     };
     out.flush()?;
     for app in replay.rules.unknown_apps() {

@@ -19,17 +19,15 @@ const NEEDED: &str = "the AES key in `ekey`, which only the collector's private 
 pub(super) fn read(request: &Request) -> Option<Upload> {
     let body = Form::read(&request.body);
     let query = Form::read(request.query.as_bytes());
-    let both = || [&body, &query].into_iter();
-    // `/sa`, `/sa.gif` and, while an app is debugged, `/debug`.
-    let last = request.path.rsplit('/').next().unwrap_or_default();
-    let is_its_path = matches!(last, "sa" | "sa.gif" | "debug");
-    if let Some(list) = both().find_map(|form| form.value("data_list")) {
-        return Some(packed(list, &body, &query));
-    }
-    if let Some(data) = both().find_map(|form| form.value("data")) {
-        // Many others call a field so.
-        let upload = packed(data, &body, &query);
-        return (is_its_path || is_telling(&upload.content)).then_some(upload);
+    let value = |name| body.value(name).or_else(|| query.value(name));
+    let (list, data) = (value("data_list"), value("data"));
+    if let Some(packed_data) = list.or(data) {
+        let upload = packed(packed_data, &body, &query);
+        // Others call a field so too: the path or the fields beside it tell, or what is in it.
+        let last = request.path.rsplit('/').next().unwrap_or_default();
+        let is_alone = list.is_some() && last.is_empty();
+        let is_marked = matches!(last, "sa" | "sa.gif") || is_alone || value("crc").is_some();
+        return (is_marked || is_telling(&upload.content)).then_some(upload);
     }
     let whole = serde_json::from_slice(&request.body).ok()?;
     plain(whole)
@@ -63,9 +61,13 @@ fn plain(whole: Value) -> Option<Upload> {
     })
 }
 
+/// Others have a `distinct_id` too, but not these types.
 fn is_event(value: &Value) -> bool {
-    let has = |member| value.get(member).is_some();
-    has("distinct_id") && (has("event") || has("type"))
+    let kind = text(value, "type").unwrap_or_default();
+    let is_known = ["track", "profile_", "item_"]
+        .iter()
+        .any(|it| kind.starts_with(it));
+    is_known && (value.get("distinct_id").or(value.get("item_id"))).is_some()
 }
 
 /// An event that was encrypted when it was stored or sent (`EncryptDataOperation`).

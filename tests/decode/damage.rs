@@ -165,6 +165,8 @@ fn what_is_nothing_that_is_known_is_told_with_what_would_be() {
         "\u{0}\u{ff}",
         "MTIz",
         "GET / HTTP/1.1\r\n\r\n",
+        // Another collector's event.
+        "{\"event\":\"x\",\"distinct_id\":\"y\",\"properties\":{}}",
         "curl",
     ] {
         let error = decode(text.as_bytes(), false).error.unwrap();

@@ -69,7 +69,10 @@ pub fn run(
         let name = args.file.display();
         let file = std::fs::File::open(&args.file);
         let file = file.with_context(|| format!("cannot open {name}"))?;
-        decoding.read(file, out).with_context(|| name.to_string())
+        let mut gathered = io::BufWriter::new(&mut *out);
+        let read = decoding.read(file, &mut gathered);
+        gathered.flush()?;
+        read.with_context(|| name.to_string())
     };
     if !args.json {
         decoding.sum_up(out)?;
