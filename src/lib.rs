@@ -11,8 +11,8 @@
 //!
 //! Around it: [`config`], [`catalogue`] and [`apps`] say what the policy is made of, [`daemon`]
 //! starts and stops it all, [`control`] and [`cli`] are how people talk to it. [`capture`] reads
-//! packets from a file instead, for steps 2 to 4. [`release`] checks that what is installed is what
-//! was built.
+//! packets from a file instead, for steps 2 to 4, and [`decode`] what telemetry says in them.
+//! [`release`] checks that what is installed is what was built.
 
 pub mod act;
 pub mod apps;
