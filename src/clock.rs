@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use nix::time::{ClockId, clock_gettime};
+
+use crate::decide::UnixSeconds;
 
 /// A point on one of the clocks that count up from the system's start, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +45,41 @@ impl Moment {
 #[must_use]
 pub fn unix_millis() -> u64 {
     millis(ClockId::CLOCK_REALTIME)
+}
+
+/// Which start of the system this is (random(4), `boot_id`).
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn boot_id() -> std::io::Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(id.trim().to_owned())
+}
+
+/// What the phone's own clock shows at `at`: `2026-11-20 12:44`, or the time alone where that is on
+/// the day of `beside`.
+#[must_use]
+pub fn face(at: UnixSeconds, beside: Option<UnixSeconds>) -> String {
+    let Some(time) = local(at) else {
+        return at.0.to_string();
+    };
+    let same_day = beside.and_then(local).map(|it| it.date()) == Some(time.date());
+    let format = if same_day { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+    strtime::format(format, &time).unwrap_or_else(|_| at.0.to_string())
+}
+
+/// The same as RFC 3339 wants it, with seconds and the distance from UTC.
+#[must_use]
+pub fn rfc3339(at: UnixSeconds) -> String {
+    let text = local(at).and_then(|time| strtime::format("%Y-%m-%dT%H:%M:%S%:z", &time).ok());
+    // A time that no calendar has.
+    text.unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+}
+
+/// In the machine's own zone.
+fn local(at: UnixSeconds) -> Option<Zoned> {
+    let time = Timestamp::from_second(at.0).ok()?;
+    Some(time.to_zoned(TimeZone::system()))
 }
 
 /// Microseconds on the clock of [`Moment::awake`]: for what takes less than a millisecond.

@@ -9,7 +9,7 @@
 //!    out. [`inspect`] is steps 2 to 4 as one pure call.
 //! 5. [`record`]: what happened, for counters and the log.
 //!
-//! Around it: [`config`], [`catalogue`] and [`apps`] say what the policy is made of, [`daemon`]
+//! Around it: [`config`], [`choices`], [`catalogue`] and [`apps`] say what the policy is made of, [`daemon`]
 //! starts and stops it all, [`control`] and [`cli`] are how people talk to it. [`capture`] reads
 //! packets from a file instead, for steps 2 to 4, and [`decode`] what telemetry says in them.
 //! [`release`] checks that what is installed is what was built.
@@ -18,6 +18,7 @@ pub mod act;
 pub mod apps;
 pub mod capture;
 pub mod catalogue;
+pub mod choices;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -33,3 +34,4 @@ mod program;
 pub mod queue;
 pub mod record;
 pub mod release;
+mod whole_file;

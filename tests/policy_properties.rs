@@ -12,8 +12,8 @@ use std::sync::{Arc, LazyLock};
 use muzzle::apps::{PackageName, Packages};
 use muzzle::catalogue::{Catalogue, Category, Confidence, Endpoint, Pattern, Preset};
 use muzzle::decide::{
-    Action, Decision, EndpointId, Evidence, Facts, FlowKey, Mode, NamePattern, Policy,
-    Protocol, Reason, Rule, RuleId, Uid, UnixSeconds,
+    Action, Choice, Chosen, Decision, EndpointId, Evidence, Facts, FlowKey, Mode, NamePattern,
+    Policy, Protocol, Reason, Rule, RuleId, Uid, UnixSeconds,
 };
 use muzzle::parse::DomainName;
 use proptest::prelude::*;
@@ -26,22 +26,30 @@ const NOW: i64 = 1000;
 fn reference(
     preset: Preset,
     rules: &[Rule],
+    choices: &[Choice],
     catalogue: &Catalogue,
     facts: &Facts<'_>,
 ) -> Decision {
     let asked = facts.evidence.name().map(ToString::to_string);
     let packages = Packages::parse(PACKAGES);
     let best = |in_step: &dyn Fn(&Rule) -> bool, waits: bool| {
-        let rule = (1..)
-            .zip(rules)
-            .filter(|(_, rule)| in_step(rule) && applies(rule, facts, &packages))
-            .min_by_key(|(number, rule)| rank(rule, *number))?;
+        let written = rules.iter().map(|rule| (rule, false));
+        let chosen = choices.iter().map(|choice| (&choice.rule, true));
+        let (number, (rule, is_choice)) = (1..)
+            .zip(written)
+            .chain((1..).zip(chosen))
+            .filter(|(_, (rule, _))| in_step(rule) && applies(rule, facts, &packages))
+            .min_by_key(|(number, (rule, is_choice))| rank(rule, *number, *is_choice))?;
         let waits = waits
-            && rule.1.action == Action::Block
+            && rule.action == Action::Block
             && matches!(facts.evidence, Evidence::Syn { name_follows: true });
         (!waits).then_some(Decision {
-            action: rule.1.action,
-            reason: Reason::Rule(RuleId(rule.0)),
+            action: rule.action,
+            reason: if is_choice {
+                Reason::Choice(RuleId(number))
+            } else {
+                Reason::Rule(RuleId(number))
+            },
         })
     };
     let names_host = |rule: &Rule| matches!(rule.name, Some(NamePattern::Exact(_)));
@@ -160,7 +168,7 @@ fn is_below(asked: &str, name: &DomainName) -> bool {
 }
 
 /// Smallest is best.
-fn rank(rule: &Rule, number: u32) -> impl Ord + use<> {
+fn rank(rule: &Rule, number: u32, is_choice: bool) -> impl Ord + use<> {
     let name = rule.name.as_ref().map_or(0, |pattern| match pattern {
         NamePattern::Exact(_) => 1000,
         NamePattern::Suffix(name) => name.labels().count(),
@@ -169,6 +177,11 @@ fn rank(rule: &Rule, number: u32) -> impl Ord + use<> {
         // Among rules without a name the range comes first, among those with one the app.
         Reverse(name),
         rule.app.is_none(),
+        rule.address
+            .filter(|_| rule.name.is_none())
+            .map_or(129, |range| 128 - range.prefix_len()),
+        // Newest first, and before what is written.
+        Reverse(is_choice.then_some(number)),
         rule.address.map_or(129, |range| 128 - range.prefix_len()),
         Reverse(rule.path.as_ref().map_or(0, |path| path.len())),
         rule.port.is_none(),
@@ -254,6 +267,15 @@ fn rule() -> impl Strategy<Value = Rule> {
             let (ranged, by_port) = (rule.address.is_some(), rule.port.is_some());
             named || by_app || ranged || by_port || rule.path.is_some()
         })
+}
+
+/// Also of more conditions than a command makes.
+fn choice() -> impl Strategy<Value = Choice> {
+    rule().prop_map(|rule| Choice {
+        rule,
+        made: UnixSeconds(NOW),
+        when: Box::default(),
+    })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -363,6 +385,7 @@ proptest! {
     fn decide_equals_the_reference(
         preset in select(vec![Preset::Careful, Preset::Standard, Preset::Strict]),
         rules in prop::collection::vec(rule(), 0..12),
+        choices in prop::collection::vec(choice(), 0..6),
         endpoints in prop::collection::vec(endpoint(), 0..12),
         packets in prop::collection::vec(seen(), 1..20),
     ) {
@@ -374,11 +397,13 @@ proptest! {
             Arc::new(catalogue.clone()),
             &Packages::parse(PACKAGES),
         );
+        let chosen = Chosen { choices, pause: None };
+        let policy = policy.with_chosen(&chosen, &Packages::parse(PACKAGES));
         for packet in packets {
             let facts = packet.facts();
             prop_assert_eq!(
                 policy.decide(&facts, UnixSeconds(NOW)),
-                reference(preset, &rules, &catalogue, &facts),
+                reference(preset, &rules, &chosen.choices, &catalogue, &facts),
                 "{:?}", packet
             );
         }
@@ -387,6 +412,7 @@ proptest! {
     #[test]
     fn a_protected_name_is_refused_only_by_a_rule_that_names_it(
         rules in prop::collection::vec(rule(), 0..12),
+        choices in prop::collection::vec(choice(), 0..6),
         packet in seen(),
     ) {
         let endpoint = Endpoint {
@@ -404,12 +430,16 @@ proptest! {
         let catalogue = Arc::new(Catalogue { endpoints: vec![endpoint] });
         let packages = Packages::parse(PACKAGES);
         let policy = Policy::compile(Mode::Enforce, Preset::Strict, &rules, catalogue, &packages);
+        let chosen = Chosen { choices, pause: None };
+        let policy = policy.with_chosen(&chosen, &packages);
         let decision = policy.decide(&packet.facts(), UnixSeconds(NOW));
         if packet.facts().evidence.name().is_some() && decision.action == Action::Block {
-            let Reason::Rule(RuleId(number)) = decision.reason else {
-                return Err(TestCaseError::fail("not a rule"));
+            let place = |id: RuleId| usize::try_from(id.0).unwrap() - 1;
+            let rule = match decision.reason {
+                Reason::Rule(id) => &rules[place(id)],
+                Reason::Choice(id) => &chosen.choices[place(id)].rule,
+                _ => return Err(TestCaseError::fail("not a rule")),
             };
-            let rule = &rules[usize::try_from(number).unwrap() - 1];
             prop_assert_eq!(&rule.name, &Some(NamePattern::Exact(packet.name.clone())));
         }
     }

@@ -16,7 +16,7 @@ mod writer;
 use crate::decide::FlowKey;
 
 /// What a blocked DNS question is answered with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DnsRefusal {
     /// "No such name" with an SOA, which resolvers cache (RFC 2308 section 5).
@@ -33,7 +33,7 @@ pub enum DnsRefusal {
 }
 
 /// How a blocked connection ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionRefusal {
     /// The app gets an error at once.

@@ -1,41 +1,26 @@
-//! `muzzle check NAME`: what would be decided about a name, and why. It reads the config and
-//! needs no daemon and no root.
+//! `muzzle check NAME`: what would be decided about a name or an address, and why. It reads the
+//! config and needs no daemon and no root.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::UsageError;
-use crate::apps::{PackageName, Packages, UserId};
-use crate::catalogue::{Catalogue, Endpoint};
+use crate::apps::{PackageName, Packages};
+use crate::catalogue::Catalogue;
+use crate::choices::{Choices, ChoicesFile, Target};
+use crate::clock;
 use crate::config::Config;
-use crate::decide::{
-    Evidence, Explanation, Facts, FlowKey, Policy, Protocol, Uid, UnixSeconds,
-};
-use crate::parse::DomainName;
-
-/// IANA "Resource Record (RR) TYPEs": A.
-const TYPE_A: u16 = 1;
-/// The query's own addresses do not count for a question; these are for documentation (RFC 5737).
-const QUERY: FlowKey = FlowKey {
-    protocol: Protocol::Udp,
-    local: std::net::SocketAddr::new(
-        std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
-        40_000,
-    ),
-    remote: std::net::SocketAddr::new(
-        std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 53)),
-        53,
-    ),
-};
+use crate::decide::{Action, UnixSeconds};
+use crate::inspect::{Checked, CheckedAnswer, CheckedEntry, Ruleset};
 
 /// Say what would be decided about a DNS question for a name, and why.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The host, as in tracking.miui.com
+    /// The host, as in tracking.miui.com, or an address
     pub name: String,
     /// The app that asks, as in com.android.browser; it need not be installed
     #[arg(long, value_name = "PACKAGE")]
@@ -55,40 +40,69 @@ pub fn run(
     now: UnixSeconds,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let name = DomainName::from_text(&args.name).map_err(|error| {
-        let name = &args.name;
-        UsageError(format!(
-            "\"{name}\": {error}; name a host, as in tracking.miui.com"
-        ))
-    })?;
+    let target = Target::named(&args.name).map_err(UsageError)?;
     let app = args.app.as_deref().map(package).transpose()?;
-    let (config, path) = Config::find(config)?;
-    let catalogue = Catalogue::choose(config.catalogue_directory.as_deref())?;
-    let packages = load_packages(&config, app.as_ref());
-    let policy = Policy::compile(
-        config.mode,
-        config.preset,
-        &config.rules,
-        Arc::new(catalogue),
-        &packages,
-    );
-    let answer = Answer {
-        name: &name,
-        app: app.as_ref(),
-        path: path.as_deref(),
-        explanation: explain(&policy, &name, uid_of(&packages, app.as_ref()), now),
-        entry: policy.catalogue_entry(&name).map(|(_, entry)| entry),
-    };
+    let rules = Rules::read(config, app.as_ref())?;
+    let checked = rules.check(&target, app.as_ref(), None, now);
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &answer.to_json())?;
+        serde_json::to_writer_pretty(&mut *out, &checked)?;
         writeln!(out).context("cannot print the answer")
     } else {
-        answer.print(out).context("cannot print the answer")
+        print(&checked, out).context("cannot print the answer")
     }
 }
 
 fn package(text: &str) -> Result<PackageName, UsageError> {
     PackageName::from_text(text).map_err(|error| UsageError(format!("--app {text}: {error}")))
+}
+
+/// The rules that a daemon which starts now would have.
+pub(super) struct Rules {
+    ruleset: Ruleset,
+    packages: Packages,
+    /// The config file; absent where the built-in defaults stand in for it.
+    path: Option<PathBuf>,
+    notes: Vec<String>,
+}
+
+impl Rules {
+    /// Reads config, choices, catalogue and packages; `app` is among the packages in any case.
+    pub(super) fn read(
+        named: Option<&Path>,
+        app: Option<&PackageName>,
+    ) -> anyhow::Result<Self> {
+        let (config, path) = Config::find(named)?;
+        let catalogue = Catalogue::choose(config.catalogue_directory.as_deref())?;
+        let packages = load_packages(&config, app);
+        let mut notes = Vec::new();
+        let choices = ChoicesFile::beside(named).read().unwrap_or_else(|error| {
+            notes.push(format!("what was decided by command is left out: {error}"));
+            Choices::default()
+        });
+        let chosen = choices.chosen(&clock::boot_id().unwrap_or_default());
+        let ruleset = Ruleset::with_chosen(&config, &chosen, Arc::new(catalogue), &packages);
+        Ok(Self {
+            ruleset,
+            packages,
+            path,
+            notes,
+        })
+    }
+
+    /// What they say of `target`, for which `wanted` was asked.
+    pub(super) fn check(
+        &self,
+        target: &Target,
+        app: Option<&PackageName>,
+        wanted: Option<Action>,
+        now: UnixSeconds,
+    ) -> Checked {
+        let (ruleset, packages) = (&self.ruleset, &self.packages);
+        let mut checked = target.check(ruleset, packages, app, wanted, now);
+        checked.notes.extend_from_slice(&self.notes);
+        checked.config = self.path.as_ref().map(|path| path.display().to_string());
+        checked
+    }
 }
 
 /// The installed packages, for apps that share a uid; none off Android. The app that is asked
@@ -102,90 +116,59 @@ fn load_packages(config: &Config, app: Option<&PackageName>) -> Packages {
     }
 }
 
-fn uid_of(packages: &Packages, app: Option<&PackageName>) -> Option<Uid> {
-    Some(packages.app_id(app?)?.uid(UserId(0)))
+fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
+    print_answer(checked, out)?;
+    match &checked.config {
+        Some(path) => writeln!(out, "  config   {path}"),
+        None => {
+            let path = Config::default_path();
+            let path = path.display();
+            writeln!(out, "  config   none at {path}: the built-in defaults")
+        }
+    }
 }
 
-fn explain<'p>(
-    policy: &'p Policy,
-    name: &DomainName,
-    uid: Option<Uid>,
-    now: UnixSeconds,
-) -> Explanation<'p> {
-    let facts = Facts {
-        flow: QUERY,
-        uid,
-        evidence: Evidence::Question {
-            name,
-            qtype: TYPE_A,
-        },
+/// All but where it was read.
+pub(super) fn print_answer(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
+    write!(out, "{}", checked.name)?;
+    if let Some(app) = &checked.app {
+        write!(out, " for {app}")?;
+    }
+    writeln!(out, ": {}", checked.outcome.as_str())?;
+    writeln!(out, "  why      {}", checked.why)?;
+    if let Some(rule) = checked
+        .rule
+        .as_ref()
+        .filter(|rule| !rule.comment.is_empty())
+    {
+        writeln!(out, "  comment  {}", rule.comment)?;
+    }
+    if let Some(answer) = checked.answer {
+        writeln!(out, "  answer   {}", in_words(answer))?;
+    }
+    if let Some(entry) = &checked.entry {
+        print_entry(entry, out)?;
+    }
+    for note in &checked.notes {
+        writeln!(out, "  note     {note}")?;
+    }
+    Ok(())
+}
+
+/// In the words of the config.
+fn in_words(answer: CheckedAnswer) -> String {
+    let word = |value| match value {
+        serde_json::Value::String(word) => word,
+        other => other.to_string(),
     };
-    policy.explain(&policy.decide(&facts, now))
-}
-
-/// All that is printed.
-#[derive(Debug)]
-struct Answer<'a> {
-    name: &'a DomainName,
-    app: Option<&'a PackageName>,
-    /// The config file; absent where the built-in defaults stand in for it.
-    path: Option<&'a Path>,
-    explanation: Explanation<'a>,
-    /// What the catalogue knows of the name, whoever decided.
-    entry: Option<&'a Endpoint>,
-}
-
-impl Answer<'_> {
-    fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let outcome = self.explanation.outcome.as_str();
-        write!(out, "{}", self.name)?;
-        if let Some(app) = self.app {
-            write!(out, " for {app}")?;
-        }
-        writeln!(out, ": {outcome}")?;
-        writeln!(out, "  why      {}", self.explanation)?;
-        if let Some((_, rule)) = self.explanation.rule
-            && !rule.comment.is_empty()
-        {
-            writeln!(out, "  comment  {}", rule.comment)?;
-        }
-        if let Some(entry) = self.entry {
-            print_entry(entry, out)?;
-        }
-        match self.path {
-            Some(path) => writeln!(out, "  config   {}", path.display()),
-            None => {
-                let path = Config::default_path();
-                let path = path.display();
-                writeln!(out, "  config   none at {path}: the built-in defaults")
-            }
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        let rule = self.explanation.rule.map(|(number, rule)| {
-            json!({
-                "number": number,
-                "rule": rule.to_string(),
-                "until": rule.until,
-                "comment": rule.comment,
-            })
-        });
-        json!({
-            "name": self.name.to_string(),
-            "app": self.app,
-            "action": self.explanation.decision.action,
-            "outcome": self.explanation.outcome,
-            "reason": self.explanation.decision.reason,
-            "why": self.explanation.to_string(),
-            "rule": rule,
-            "entry": self.entry.map(entry_json),
-            "config": self.path.map(|path| path.display().to_string()),
-        })
+    let connections = word(json!(answer.connections));
+    match answer.dns {
+        Some(dns) => format!("{} to DNS, {connections} to connections", word(json!(dns))),
+        None => format!("{connections} to connections"),
     }
 }
 
-fn print_entry(entry: &Endpoint, out: &mut dyn Write) -> std::io::Result<()> {
+fn print_entry(entry: &CheckedEntry, out: &mut dyn Write) -> std::io::Result<()> {
     let (action, region) = (entry.action, &entry.region);
     let (category, confidence) = (json!(entry.category), json!(entry.confidence));
     let [category, confidence] =
@@ -202,28 +185,14 @@ fn print_entry(entry: &Endpoint, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn entry_json(entry: &Endpoint) -> Value {
-    json!({
-        "pattern": entry.pattern.to_string(),
-        "owner": entry.owner,
-        "system": entry.system,
-        "region": entry.region,
-        "category": entry.category,
-        "action": entry.action,
-        "confidence": entry.confidence,
-        "breaks": entry.breaks,
-        "sources": entry.sources,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use serde_json::Value;
 
     use super::*;
-    use crate::catalogue::{Category, Confidence, Pattern, Preset};
+    use crate::catalogue::{Category, Confidence, Endpoint, Pattern};
     use crate::cli::{EXIT_USAGE, exit_code};
-    use crate::decide::{Action, Mode};
+    use crate::parse::DomainName;
 
     const NOW: UnixSeconds = UnixSeconds(1_750_000_000);
 
@@ -275,7 +244,8 @@ mod tests {
             format!(
                 "a.check.test for com.absent: blocked\n  \
                  why      your rule 1: block *.check.test for com.absent\n  \
-                 comment  too loud\n  config   {path}\n"
+                 comment  too loud\n  \
+                 answer   nxdomain to DNS, reset to connections\n  config   {path}\n"
             )
         );
         assert_eq!(
@@ -309,7 +279,10 @@ mod tests {
                     "until": null,
                     "comment": "",
                 },
+                "choice": null,
+                "answer": {"dns": "nxdomain", "connections": "reset"},
                 "entry": null,
+                "notes": [],
                 "config": config.0.display().to_string(),
             })
         );
@@ -327,7 +300,7 @@ mod tests {
                 &*good.0,
                 &["\"a b\": it holds a character"][..],
             ),
-            ("192.0.2.1", None, &good.0, &["it is an IP address"]),
+            ("192.0.2.1/24", None, &good.0, &["the range begins at"]),
             (
                 "a.test",
                 Some("no-app"),
@@ -351,7 +324,6 @@ mod tests {
 
     #[test]
     fn a_catalogue_entry_is_shown_whoever_decided() {
-        let name = DomainName::from_text("a.check.test").unwrap();
         let entry = Endpoint {
             pattern: Pattern::Suffix(DomainName::from_text("check.test").unwrap()),
             owner: "Example".into(),
@@ -370,24 +342,22 @@ mod tests {
         let catalogue = Arc::new(Catalogue {
             endpoints: vec![entry],
         });
-        let packages = Packages::default();
-        let policy =
-            Policy::compile(Mode::Enforce, Preset::Standard, &[], catalogue, &packages);
-        let answer = Answer {
-            name: &name,
-            app: None,
+        let rules = Rules {
+            ruleset: Ruleset::new(&Config::default(), catalogue, &Packages::default()),
+            packages: Packages::default(),
             path: None,
-            explanation: explain(&policy, &name, None, NOW),
-            entry: policy.catalogue_entry(&name).map(|(_, entry)| entry),
+            notes: Vec::new(),
         };
+        let target = Target::named("a.check.test").unwrap();
         let mut printed = Vec::new();
-        answer.print(&mut printed).unwrap();
+        print(&rules.check(&target, None, None, NOW), &mut printed).unwrap();
         let default_path = Config::default_path();
         assert_eq!(
             String::from_utf8(printed).unwrap(),
             format!(
                 "a.check.test: blocked\n  \
                  why      catalogue: telemetry, Browser (Example)\n  \
+                 answer   nxdomain to DNS, reset to connections\n  \
                  entry    *.check.test (block, telemetry, SG, confidence high)\n  \
                  breaks   nothing reported\n  \
                  source   https://example.com/1\n  \

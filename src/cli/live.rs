@@ -15,16 +15,24 @@ pub struct SocketArgs {
 }
 
 impl SocketArgs {
-    /// Connects to the daemon and sends `call`.
+    /// Connects to the daemon.
     ///
     /// # Errors
     /// The config file is wrong, or the daemon cannot be reached.
-    pub fn call(&self, config: Option<&Path>, call: Call) -> anyhow::Result<Client> {
+    pub fn connect(&self, config: Option<&Path>) -> anyhow::Result<Client> {
         let socket = match &self.socket {
             Some(socket) => socket.clone(),
             None => Config::find_control_socket(config)?,
         };
-        let mut client = Client::connect(&socket)?;
+        Ok(Client::connect(&socket)?)
+    }
+
+    /// The same, and sends `call`.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn call(&self, config: Option<&Path>, call: Call) -> anyhow::Result<Client> {
+        let mut client = self.connect(config)?;
         client.call(call)?;
         Ok(client)
     }

@@ -62,7 +62,7 @@ pub fn run(
                 )?;
             }
             Body::Done(_) => return Ok(ExitCode::SUCCESS),
-            Body::Status(_) | Body::Error(_) => {}
+            Body::Status(_) | Body::Changed(_) | Body::Error(_) => {}
         }
         out.flush()?;
     }
@@ -99,7 +99,7 @@ fn context(record: &Record) -> String {
 
 /// What the endpoint is, or else what decided; nothing where nothing is known of it.
 fn why(record: &Record) -> String {
-    if record.rule.is_some() {
+    if record.rule.is_some() || record.choice.is_some() || record.paused_until.is_some() {
         return record.reason.clone();
     }
     match (&record.system, &record.region, record.category) {

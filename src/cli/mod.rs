@@ -2,8 +2,10 @@
 
 pub mod catalogue;
 pub mod check;
+pub mod choices;
 pub mod decode;
 pub mod doctor;
+pub mod duration;
 pub mod live;
 pub mod log;
 pub mod reload;
@@ -49,6 +51,18 @@ enum Command {
     Worker(WorkerArgs),
     /// Say what happens to a name, and why.
     Check(check::CheckArgs),
+    /// Let a host or an address pass, whatever else is said of it.
+    Allow(choices::WishArgs),
+    /// Refuse a host or an address.
+    Block(choices::WishArgs),
+    /// Let everything pass for a while.
+    Pause(choices::PauseArgs),
+    /// End the pause.
+    Resume(choices::ResumeArgs),
+    /// Take back the last allow, block or pause.
+    Undo(choices::UndoArgs),
+    /// Show what was decided by command.
+    Choices(choices::ListArgs),
     /// Show how the running daemon is.
     Status(status::Args),
     /// Show what was sent where, and what became of it.
@@ -138,6 +152,12 @@ impl Cli {
                 let now = UnixSeconds::from_millis(clock::unix_millis());
                 check::run(&args, config, now, &mut out).map(|()| ExitCode::SUCCESS)
             }
+            Command::Allow(args) => choices::allow(&args, config, &mut out),
+            Command::Block(args) => choices::block(&args, config, &mut out),
+            Command::Pause(args) => choices::pause(&args, config, &mut out),
+            Command::Resume(args) => choices::resume(&args, config, &mut out),
+            Command::Undo(args) => choices::undo(&args, config, &mut out),
+            Command::Choices(args) => choices::list(&args, config, &mut out),
             Command::Status(args) => status::run(&args, config, &mut out),
             Command::Log(args) => log::run(&args, config, &mut out),
             Command::Replay(args) => {

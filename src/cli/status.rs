@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::live::SocketArgs;
+use crate::clock;
 use crate::control::protocol::{Body, Call, Status};
 use crate::daemon::private_dns;
-use crate::decide::PrivateDns;
+use crate::decide::{PrivateDns, UnixSeconds};
 
 /// Arguments of `muzzle status`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +60,11 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
         "observe" => "observing: nothing is blocked",
         _ => "protecting",
     };
+    let paused = status.paused_until_unix_seconds.map(|until| {
+        let until = clock::face(UnixSeconds(until), None);
+        format!("paused until {until}: nothing is blocked")
+    });
+    let state = paused.as_deref().unwrap_or(state);
     writeln!(
         out,
         "Muzzle {} is {state} (process {})",
@@ -83,6 +89,9 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "config      {}", status.config)?;
     writeln!(out, "endpoints   {}", status.endpoints)?;
     writeln!(out, "own rules   {}", status.rules)?;
+    if status.choices > 0 {
+        writeln!(out, "by command  {}", status.choices)?;
+    }
     writeln!(out, "packages    {}", status.packages)?;
     if status.open_ended > 0 {
         writeln!(

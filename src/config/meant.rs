@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::act::{ConnectionRefusal, DnsRefusal};
+use crate::apps::PackageName;
 use crate::catalogue::Preset;
-use crate::decide::{EncryptedDns, Mode, PrivateDns, Rule};
+use crate::decide::{EncryptedDns, Mode, NamePattern, PrivateDns, Rule};
 
 /// Folder of everything that Muzzle keeps: on Android the one that survives module upgrades.
 const ON_ANDROID: bool = cfg!(target_os = "android");
@@ -37,6 +38,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// Where Android says which app has which uid.
     pub packages_list: PathBuf,
+    /// How refusals of single endpoints are told, in the order of the file.
+    pub answers: Vec<EndpointAnswer>,
     /// The user's rules in the order of the file.
     pub rules: Vec<Rule>,
 }
@@ -78,6 +81,7 @@ impl Default for Config {
             log: LogSettings::default(),
             control_socket: Self::default_control_socket(),
             packages_list: "/data/system/packages.list".into(),
+            answers: Vec::new(),
             rules: Vec::new(),
         }
     }
@@ -110,6 +114,19 @@ impl Default for DnsSettings {
             answers: true,
         }
     }
+}
+
+/// How refusals of an endpoint are told; what is absent is told as everywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointAnswer {
+    /// The host, or a host and everything below it.
+    pub name: NamePattern,
+    /// Only to this app.
+    pub app: Option<PackageName>,
+    /// How a question is answered.
+    pub dns: Option<DnsRefusal>,
+    /// How a connection ends.
+    pub connections: Option<ConnectionRefusal>,
 }
 
 /// Which connections are looked at, and how refused ones end.

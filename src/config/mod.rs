@@ -7,15 +7,16 @@ pub mod reader;
 #[cfg(test)]
 mod tests;
 mod written;
-mod written_rule;
+mod written_answer;
+pub(crate) mod written_rule;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use meant::{
-    Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, FirewallSettings,
-    HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
+    Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, EndpointAnswer,
+    FirewallSettings, HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
 };
 pub use reader::{Problem, Problems};
 
@@ -53,17 +54,8 @@ impl Config {
     /// # Errors
     /// It cannot be read, or it is wrong: then with everything that is wrong with it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_CONFIG_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
-        let name = path.display().to_string();
-        Ok(Self::from_bytes(&name, &bytes)?)
+        let text = read_text(path)?;
+        Ok(Self::parse(&path.display().to_string(), &text)?)
     }
 
     /// The config at `named` or, where nothing is named, the usual one; with the file it came
@@ -108,26 +100,43 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with the text.
     pub fn from_bytes(file: &str, bytes: &[u8]) -> Result<Self, Problems> {
-        let whole_file = |line, message: String| {
-            Problems(vec![Problem {
-                file: file.to_owned(),
-                line,
-                message,
-            }])
-        };
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_CONFIG_BYTES) {
-            let message =
-                format!("over {MAX_CONFIG_BYTES} bytes: this is no config of Muzzle's");
-            return Err(whole_file(1, message));
-        }
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::parse(file, text),
-            Err(error) => {
-                let good = &bytes[..error.valid_up_to()];
-                let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
-                let message = "this is not UTF-8 text; save the file as UTF-8".to_owned();
-                Err(whole_file(line, message))
-            }
-        }
+        Self::parse(file, text_of(file, bytes)?)
     }
+}
+
+/// Reads a file of Muzzle's that people may have written in.
+///
+/// # Errors
+/// It cannot be read, or it is no text.
+pub(crate) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_CONFIG_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    Ok(text_of(&path.display().to_string(), &bytes)?.to_owned())
+}
+
+fn text_of<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Problems> {
+    let whole_file = |line, message: String| {
+        Problems(vec![Problem {
+            file: file.to_owned(),
+            line,
+            message,
+        }])
+    };
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_CONFIG_BYTES) {
+        let message = format!("over {MAX_CONFIG_BYTES} bytes: this is no config of Muzzle's");
+        return Err(whole_file(1, message));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = &bytes[..error.valid_up_to()];
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+        let message = "this is not UTF-8 text; save the file as UTF-8".to_owned();
+        whole_file(line, message)
+    })
 }

@@ -2,6 +2,8 @@ use std::fmt::Write as _;
 
 use super::reader::{Section, Source};
 use super::*;
+use crate::act::{ConnectionRefusal, DnsRefusal};
+use crate::apps::PackageName;
 use crate::decide::{Action, EncryptedDns, NamePattern, PrivateDns, Rule, UnixSeconds};
 
 const SHIPPED: &str = include_str!("../../config/muzzle.toml");
@@ -105,11 +107,37 @@ recent = 0
 socket = "/tmp/control.sock"
 [apps]
 packages_list = "/tmp/packages.list"
+[[answer]]
+name = "*.example.com"
+app = "com.android.browser"
+answer = "zero"
+[[answer]]
+name = "a.example.com"
+answer = "reset"
+[[answer]]
+name = "b.example.com"
+answer = "drop"
 [[rule]]
 name = "a.example.com"
 action = "block"
 "#;
+    let answer = |name, dns, connections| EndpointAnswer {
+        name: NamePattern::from_text(name).unwrap(),
+        app: None,
+        dns,
+        connections,
+    };
+    let (zero, drop) = (DnsRefusal::Zero, DnsRefusal::Drop);
+    let (reset, vanish) = (ConnectionRefusal::Reset, ConnectionRefusal::Drop);
     let expected = Config {
+        answers: vec![
+            EndpointAnswer {
+                app: Some(PackageName::from_text("com.android.browser").unwrap()),
+                ..answer("*.example.com", Some(zero), None)
+            },
+            answer("a.example.com", None, Some(reset)),
+            answer("b.example.com", Some(drop), Some(vanish)),
+        ],
         mode: crate::decide::Mode::Observe,
         preset: crate::catalogue::Preset::Strict,
         catalogue_directory: Some("/sdcard/catalogue".into()),
@@ -205,7 +233,7 @@ muzzle.toml:10: queue.length must be a whole number, not a text
 muzzle.toml:11: queue.receive_buffer_bytes must be a whole number from 65536 to 67108864
 muzzle.toml:13: firewall.iptables = "iptables": must be a whole path, from / on
 muzzle.toml:14: firewall.mark = "0x0c000000": must be one bit that nobody else on the phone uses: 0x00200000, 0x00400000, 0x00800000, 0x04000000, 0x08000000
-muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, encrypted_dns, hotspot, queue, firewall, log, control, apps, rule
+muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, encrypted_dns, hotspot, queue, firewall, log, control, apps, answer, rule
 muzzle.toml:16: this rule would decide everything: give it a name, an app, an address, a port or a path
 muzzle.toml:19: rule.name = "*.co.uk": blocking co.uk would cut off everybody who has a name under it; name a host below it
 muzzle.toml:21: this rule has no action: write action = "allow", "log" or "block"
@@ -352,4 +380,17 @@ fn an_unknown_key_is_only_likened_to_one_that_is_near() {
         let problems = Source::read("f", &text, asked).unwrap_err().to_string();
         assert!(problems.ends_with(hint), "{problems}");
     }
+}
+
+#[test]
+fn an_answer_needs_a_name_and_one_of_six_words() {
+    assert_eq!(
+        problems(
+            "[[answer]]\nname = \"a.example\"\n[[answer]]\nname = \"a.*\"\nanswer = \"nx\"\n"
+        ),
+        "muzzle.toml:1: this answer has no answer: write answer = \"…\"\n\
+         muzzle.toml:4: answer.name = \"a.*\": * can only stand at the front, as in *.example.com\n\
+         muzzle.toml:5: answer.answer = \"nx\": must be one of \"nxdomain\", \"nodata\", \"zero\", \
+         \"refused\", \"reset\", \"drop\""
+    );
 }

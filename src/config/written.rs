@@ -8,7 +8,7 @@ use super::meant::{
     HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
 };
 use super::reader::{Problems, Section, Source};
-use super::written_rule;
+use super::{written_answer, written_rule};
 use crate::act::{ConnectionRefusal, DnsRefusal};
 use crate::catalogue::Preset;
 use crate::decide::{EncryptedDns, Mode, PrivateDns};
@@ -16,6 +16,21 @@ use crate::decide::{EncryptedDns, Mode, PrivateDns};
 /// Bits of marks that nobody else on an Android phone uses: netd has 0 to 20, its strict-mode
 /// chains 24 and 25, Xiaomi's traffic limiter 28 to 30, wake-up control 31.
 const FREE_MARK_BITS: u32 = 0x0ce0_0000;
+
+/// The words for how a refused question is answered.
+pub(super) const DNS_ANSWERS: [(&str, DnsRefusal); 5] = [
+    ("nxdomain", DnsRefusal::Nxdomain),
+    ("nodata", DnsRefusal::Nodata),
+    ("zero", DnsRefusal::Zero),
+    ("refused", DnsRefusal::Refused),
+    ("drop", DnsRefusal::Drop),
+];
+
+/// The words for how a refused connection ends.
+pub(super) const CONNECTION_ENDS: [(&str, ConnectionRefusal); 2] = [
+    ("reset", ConnectionRefusal::Reset),
+    ("drop", ConnectionRefusal::Drop),
+];
 
 impl Config {
     /// Understands `text`; `file` is what problems call it. An empty text gives the defaults.
@@ -64,6 +79,11 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> Config {
             .section("apps", |section| section.parse("packages_list", whole_path))
             .flatten()
             .unwrap_or(default.packages_list),
+        answers: top
+            .sections("answer", written_answer::read)
+            .into_iter()
+            .flatten()
+            .collect(),
         rules: top
             .sections("rule", written_rule::read)
             .into_iter()
@@ -74,15 +94,10 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> Config {
 
 fn dns(section: &mut Section<'_, '_, '_>) -> DnsSettings {
     let default = DnsSettings::default();
-    let answers = [
-        ("nxdomain", DnsRefusal::Nxdomain),
-        ("nodata", DnsRefusal::Nodata),
-        ("zero", DnsRefusal::Zero),
-        ("refused", DnsRefusal::Refused),
-        ("drop", DnsRefusal::Drop),
-    ];
     DnsSettings {
-        answer: section.word("answer", &answers).unwrap_or(default.answer),
+        answer: section
+            .word("answer", &DNS_ANSWERS)
+            .unwrap_or(default.answer),
         ttl: seconds(section, "ttl_secs", 1..=86_400).unwrap_or(default.ttl),
         answers: section.flag("answers").unwrap_or(default.answers),
     }
@@ -90,12 +105,10 @@ fn dns(section: &mut Section<'_, '_, '_>) -> DnsSettings {
 
 fn connections(section: &mut Section<'_, '_, '_>) -> ConnectionSettings {
     let default = ConnectionSettings::default();
-    let ends = [
-        ("reset", ConnectionRefusal::Reset),
-        ("drop", ConnectionRefusal::Drop),
-    ];
     ConnectionSettings {
-        refuse: section.word("refuse", &ends).unwrap_or(default.refuse),
+        refuse: section
+            .word("refuse", &CONNECTION_ENDS)
+            .unwrap_or(default.refuse),
         tls_ports: section.ports("tls_ports").unwrap_or(default.tls_ports),
         http_ports: section.ports("http_ports").unwrap_or(default.http_ports),
         quic_ports: section.ports("quic_ports").unwrap_or(default.quic_ports),

@@ -61,7 +61,7 @@ fn name(text: &str, action: Option<Action>) -> Result<NamePattern, String> {
 }
 
 /// `203.0.113.0/24`, or one address.
-fn address(text: &str) -> Result<IpNet, String> {
+pub(crate) fn address(text: &str) -> Result<IpNet, String> {
     let wanted = "must be an address or a range, as in 203.0.113.7 or 2001:db8::/32";
     let range: IpNet = match text.parse::<std::net::IpAddr>() {
         Ok(address) => address.into(),

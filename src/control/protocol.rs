@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choices::Change;
 use crate::config::HotspotClients;
+use crate::decide::Action;
+use crate::inspect::Checked;
 use crate::record::{CounterValues, Record};
 
 /// Version of this protocol. A change that an older client would misread raises it.
@@ -30,6 +33,8 @@ pub enum Call {
     Status,
     /// Read config, catalogue and packages again. Answered by [`Body::Done`] or [`Body::Error`].
     Reload,
+    /// Change what is decided by command. Answered by [`Body::Changed`] or [`Body::Error`].
+    Change(Change),
     /// Records. Answered by [`Body::Record`] lines, oldest first, and then, unless `follow`,
     /// [`Body::Done`].
     Log {
@@ -58,12 +63,50 @@ pub enum Body {
     Status(Box<Status>),
     /// One record of the log.
     Record(Arc<Record>),
+    /// A change of what is decided by command is in force and on the disk.
+    Changed(Box<Changed>),
     /// The follower was too slow: this many records were left out.
     Missed(u64),
     /// The call is done; a sentence for the user, perhaps empty.
     Done(String),
     /// The call failed; why, and what to do.
     Error(String),
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Changed {
+    /// A sentence for the user.
+    pub done: String,
+    /// Connections that were ended, because they are refused from now on.
+    pub open_ended: u64,
+    /// What is decided now about the name or address that it was about; absent for a pause.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub now: Option<Checked>,
+    /// Whether that is as it was asked for.
+    pub as_asked: bool,
+}
+
+impl Changed {
+    /// With what was `wanted` for the name or address, where something was.
+    #[must_use]
+    pub fn new(
+        done: String,
+        open_ended: u64,
+        now: Option<Checked>,
+        wanted: Option<Action>,
+    ) -> Self {
+        let as_asked = match (&now, wanted) {
+            (Some(checked), Some(action)) => checked.is(action),
+            _ => true,
+        };
+        Self {
+            done,
+            open_ended,
+            now,
+            as_asked,
+        }
+    }
 }
 
 /// How the daemon is.
@@ -91,6 +134,12 @@ pub struct Status {
     pub endpoints: usize,
     /// The user's own rules.
     pub rules: usize,
+    /// What was decided by command and has not ended.
+    #[serde(default)]
+    pub choices: usize,
+    /// Everything passes until then: seconds since 1970-01-01 UTC. Absent while nothing is paused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused_until_unix_seconds: Option<i64>,
     /// Packages known by name.
     pub packages: usize,
     /// Connections that were ended because they were open when rules came into force that refuse

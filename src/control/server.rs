@@ -13,8 +13,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::lock::InstanceLock;
-use super::protocol::{Body, Call, MAX_REQUEST_BYTES, Reply, Request, Status, VERSION};
+use super::protocol::{
+    Body, Call, Changed, MAX_REQUEST_BYTES, Reply, Request, Status, VERSION,
+};
 use crate::apps::Packages;
+use crate::choices::Change;
 use crate::record::{Entry, Log};
 
 /// Clients served side by side; the page, a terminal or two.
@@ -27,6 +30,8 @@ pub enum Order {
     Status(oneshot::Sender<Status>),
     /// Reload; the sentence for the user.
     Reload(oneshot::Sender<Result<String, String>>),
+    /// Change what is decided by command; or why that cannot be.
+    Change(Change, oneshot::Sender<Result<Changed, String>>),
 }
 
 /// A bound control socket. Its file goes when it is dropped.
@@ -156,6 +161,14 @@ impl Client {
                 Some(Err(message)) => Body::Error(message),
                 None => stopping(),
             },
+            Call::Change(change) => {
+                let order = |answer| Order::Change(change, answer);
+                match self.order(order).await {
+                    Some(Ok(changed)) => Body::Changed(Box::new(changed)),
+                    Some(Err(message)) => Body::Error(message),
+                    None => stopping(),
+                }
+            }
             Call::Log { recent, follow } => {
                 return self.log(recent, follow, reader, write).await;
             }

@@ -7,6 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::{clock, whole_file};
+
 /// Boots in a row that ended before Muzzle had run for [`SETTLED`], after which it only observes.
 const MAX_UNCLEAN: u32 = 3;
 /// How long a boot must last to count as a good one.
@@ -70,7 +72,7 @@ impl BootGuard {
     /// # Errors
     /// The boot's id cannot be read.
     pub(super) fn start(folder: &Path) -> io::Result<Self> {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let boot_id = clock::boot_id()?;
         let path = folder.join(FILE);
         // A note that cannot be read or understood is as good as none.
         let last = fs::read_to_string(&path)
@@ -78,7 +80,7 @@ impl BootGuard {
             .and_then(|text| Memory::parse(&text));
         let guard = Self {
             path,
-            memory: Memory::after(last, boot_id.trim()),
+            memory: Memory::after(last, &boot_id),
         };
         guard.note();
         Ok(guard)
@@ -104,18 +106,11 @@ impl BootGuard {
     }
 
     fn note(&self) {
-        if let Err(error) = self.write() {
+        let text = self.memory.text();
+        if let Err(error) = whole_file::replace(&self.path, text.as_bytes()) {
             let path = self.path.display();
             log::warn!("this boot is not counted: cannot write {path}: {error}");
         }
-    }
-
-    /// Whole or not at all, whenever the power goes.
-    fn write(&self) -> io::Result<()> {
-        let new = self.path.with_extension("new");
-        fs::write(&new, self.memory.text())?;
-        fs::File::open(&new)?.sync_all()?;
-        fs::rename(&new, &self.path)
     }
 }
 

@@ -9,7 +9,7 @@ use nix::sys::socket::{
     self, AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
 };
 
-use crate::decide::Mode;
+use crate::decide::{Mode, UnixSeconds};
 use crate::queue::QueueHandle;
 
 /// One end of the line.
@@ -23,8 +23,8 @@ pub(super) struct Link {
 pub(super) enum Word {
     /// It has bound a queue; this is a duplicate of its socket.
     Queue(QueueHandle),
-    /// Its chains are in force, in this mode.
-    Ready(Mode),
+    /// Its chains are in force, in this mode; where there is a pause, until then everything passes.
+    Ready(Mode, Option<UnixSeconds>),
     /// It is gone.
     End,
 }
@@ -33,6 +33,8 @@ const READY: u8 = b'R';
 const QUEUE: u8 = b'Q';
 const ENFORCE: u8 = b'E';
 const OBSERVE: u8 = b'O';
+/// The word, the mode, and when a pause ends.
+const READY_BYTES: usize = 2 + size_of::<i64>();
 
 impl Link {
     /// Makes a line: the supervisor's end, and the worker's, which is to become its standard
@@ -61,13 +63,23 @@ impl Link {
         self.send(&word, &[ControlMessage::ScmRights(&descriptors)])
     }
 
-    /// Tells the supervisor that the chains are in force.
-    pub(super) fn send_ready(&self, mode: Mode) -> nix::Result<()> {
+    /// Tells the supervisor that the chains are in force, and how; may be told again when that
+    /// changes.
+    pub(super) fn send_ready(
+        &self,
+        mode: Mode,
+        paused_until: Option<UnixSeconds>,
+    ) -> nix::Result<()> {
         let mode = match mode {
             Mode::Enforce => ENFORCE,
             Mode::Observe => OBSERVE,
         };
-        self.send(&[READY, mode], &[])
+        let mut word = [0; READY_BYTES];
+        word[..2].copy_from_slice(&[READY, mode]);
+        // Nobody pauses until 1970.
+        let until = paused_until.map_or(0, |until| until.0);
+        word[2..].copy_from_slice(&until.to_be_bytes());
+        self.send(&word, &[])
     }
 
     fn send(&self, word: &[u8], attached: &[ControlMessage<'_>]) -> nix::Result<()> {
@@ -79,15 +91,15 @@ impl Link {
 
     /// For the worker to wait for the supervisor's end: it never says anything, so the stream
     /// becomes readable only then.
-    pub(super) fn into_stream(self) -> io::Result<tokio::net::UnixStream> {
-        let stream = std::os::unix::net::UnixStream::from(self.fd);
+    pub(super) fn stream(&self) -> io::Result<tokio::net::UnixStream> {
+        let stream = std::os::unix::net::UnixStream::from(self.fd.try_clone()?);
         stream.set_nonblocking(true)?;
         tokio::net::UnixStream::from_std(stream)
     }
 
     /// The worker's next word, as far as one has come; `None` where none has.
     pub(super) fn receive(&self) -> nix::Result<Option<Word>> {
-        let mut word = [0; 8];
+        let mut word = [0; 2 * READY_BYTES];
         let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
         let mut parts = [IoSliceMut::new(&mut word)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
@@ -109,8 +121,14 @@ impl Link {
                 let number = u16::from_be_bytes([*high, *low]);
                 Word::Queue(QueueHandle::new(own(descriptor), number))
             }
-            ([READY, ENFORCE], None) => Word::Ready(Mode::Enforce),
-            ([READY, OBSERVE], None) => Word::Ready(Mode::Observe),
+            (&[READY, mode @ (ENFORCE | OBSERVE), ref until @ ..], None) => {
+                let mode = match mode {
+                    ENFORCE => Mode::Enforce,
+                    _ => Mode::Observe,
+                };
+                let until = <[u8; 8]>::try_from(until).map_or(0, i64::from_be_bytes);
+                Word::Ready(mode, (until != 0).then_some(UnixSeconds(until)))
+            }
             _ => Word::End,
         }))
     }

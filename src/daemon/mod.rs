@@ -7,6 +7,7 @@
 //! chains away when the other is gone.
 
 mod boot;
+mod ends;
 mod filter;
 mod link;
 mod logging;

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::apps::Packages;
 use crate::catalogue::Catalogue;
+use crate::choices::{Choices, ChoicesFile};
+use crate::clock;
 use crate::config::Config;
 use crate::decide::{EncryptedDns, Mode, PrivateDns};
 use crate::inspect::Ruleset;
@@ -16,10 +18,11 @@ pub(super) struct Loaded {
     pub(super) config: Config,
     /// The config file; absent where the defaults stand in for it.
     pub(super) path: Option<PathBuf>,
+    /// What the user decided by command.
+    pub(super) choices: Choices,
+    pub(super) catalogue: Arc<Catalogue>,
     pub(super) ruleset: Arc<Ruleset>,
     pub(super) packages: Arc<Packages>,
-    /// Entries of the catalogue.
-    pub(super) endpoints: usize,
     /// Android's setting "Private DNS" makes a difference.
     pub(super) asks_android: bool,
     /// What is odd but no reason not to run.
@@ -27,14 +30,15 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// Reads config, catalogue and packages. Where there is a reason to `observe`, that is the
+    /// Reads config, choices, catalogue and packages. Where there is a reason to `observe`, that is the
     /// mode, whatever the config says. `private_dns` is Android's setting as far as it is known.
-    /// `before` are the packages known before: they stay where the list cannot be read any more.
+    /// `before` is what was read before: the packages stay where their list cannot be read any more.
+    /// At the start there is none, and a file of choices that is wrong is moved out of the way.
     pub(super) fn read(
         named: Option<&Path>,
         observe: Option<&str>,
         private_dns: PrivateDns,
-        before: Option<&Arc<Packages>>,
+        before: Option<&Self>,
     ) -> anyhow::Result<Self> {
         let (mut config, path) = Config::find(named)?;
         let encrypted_dns = &mut config.encrypted_dns;
@@ -49,18 +53,47 @@ impl Loaded {
             config.mode = Mode::Observe;
             warnings.push(reason.to_owned());
         }
-        let packages = read_packages(&config.packages_list, before, &mut warnings);
-        let endpoints = catalogue.endpoints.len();
-        let ruleset = Arc::new(Ruleset::new(&config, catalogue, &packages));
+        let file = ChoicesFile::beside(named);
+        let choices = if before.is_some() {
+            file.read()?
+        } else {
+            let (choices, warning) = file.read_or_set_aside();
+            warnings.extend(warning);
+            choices
+        };
+        let packages = before.map(|before| &before.packages);
+        let packages = read_packages(&config.packages_list, packages, &mut warnings);
+        let ruleset = compile(&config, &choices, &catalogue, &packages);
         Ok(Self {
             config,
             path,
+            choices,
+            catalogue,
             ruleset,
             packages,
-            endpoints,
             asks_android,
             warnings,
         })
+    }
+
+    /// The same with other choices, and with the packages of now.
+    pub(super) fn with_choices(&self, choices: Choices) -> Self {
+        let config = self.config.clone();
+        let list = &config.packages_list;
+        // Whoever cannot read it was warned at the start.
+        let packages = read_packages(list, Some(&self.packages), &mut Vec::new());
+        let catalogue = Arc::clone(&self.catalogue);
+        let ruleset = compile(&config, &choices, &catalogue, &packages);
+        Self {
+            config,
+            path: self.path.clone(),
+            choices,
+            catalogue,
+            ruleset,
+            packages,
+            asks_android: self.asks_android,
+            warnings: self.warnings.clone(),
+        }
     }
 
     /// Keys that a reload cannot change, where they differ.
@@ -81,11 +114,27 @@ impl Loaded {
             "mode {}, preset {}, {} endpoints, {} own rules, {} packages",
             word(self.config.mode),
             word(self.config.preset),
-            self.endpoints,
+            self.catalogue.endpoints.len(),
             self.config.rules.len(),
             self.packages.len(),
         )
     }
+}
+
+fn compile(
+    config: &Config,
+    choices: &Choices,
+    catalogue: &Arc<Catalogue>,
+    packages: &Packages,
+) -> Arc<Ruleset> {
+    let chosen = choices.chosen(&boot_id());
+    let catalogue = Arc::clone(catalogue);
+    Arc::new(Ruleset::with_chosen(config, &chosen, catalogue, packages))
+}
+
+/// Where the kernel does not tell, a pause ends by the clock alone.
+pub(super) fn boot_id() -> String {
+    clock::boot_id().unwrap_or_default()
 }
 
 fn read_packages(

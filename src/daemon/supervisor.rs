@@ -25,7 +25,7 @@ use super::sweep::{self, Sweep, Swept};
 use super::worker_process::WorkerProcess;
 use super::{EXIT_CHAINS_LEFT, Options, process};
 use crate::cli::EXIT_USAGE;
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 use crate::config::Config;
 use crate::control::lock::{InstanceLock, LockError};
 use crate::decide::Mode;
@@ -153,8 +153,13 @@ impl<'a> Supervisor<'a> {
                 .context("cannot wait for the worker")?;
             self.was_ready |= ready.is_some();
             // A worker that was told to stop while it started may have become ready first.
-            if let Some(mode) = ready.filter(|_| self.stop.is_none()) {
+            if let Some((mode, paused_until)) = ready.filter(|_| self.stop.is_none()) {
                 match mode {
+                    _ if let Some(until) = paused_until => {
+                        let text =
+                            format!("nothing is blocked until {}", clock::face(until, None));
+                        self.describe("paused", &text);
+                    }
                     Mode::Enforce => self.describe("protecting", "telemetry is refused"),
                     Mode::Observe => self.describe("observing", "nothing is blocked"),
                 }

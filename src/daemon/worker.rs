@@ -1,6 +1,8 @@
 //! The process that decides: it owns the queues and the chains, serves the control socket, and
 //! ends when its supervisor does.
 
+mod change;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -10,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use super::ends::Ends;
 use super::filter::Filter;
 use super::link::Link;
 use super::open;
@@ -25,7 +28,7 @@ use crate::clock::{self, Moment};
 use crate::control::lock::{InstanceLock, LockError, is_out_of_space};
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order};
-use crate::decide::PrivateDns;
+use crate::decide::{PrivateDns, UnixSeconds};
 use crate::inspect::Ruleset;
 use crate::record::{self, ConnectionNames, Log};
 
@@ -83,6 +86,8 @@ struct Worker {
     log: Arc<Log>,
     names: Arc<ConnectionNames>,
     open_ended: u64,
+    ends: Ends,
+    link: Link,
     filter: Filter,
     queues: Queues,
     unseen: Unseen,
@@ -155,6 +160,8 @@ impl Start {
             log,
             names,
             open_ended: 0,
+            ends: Ends::default(),
+            link,
             filter,
             queues,
             unseen: Unseen::default(),
@@ -163,7 +170,7 @@ impl Start {
             since_unix_millis: clock::unix_millis(),
             first_verdict,
         };
-        worker.serve(signals, socket, link).await
+        worker.serve(signals, socket).await
     }
 }
 
@@ -181,9 +188,17 @@ fn in_force(
     }
     filter.apply(loaded, queues.numbers())?;
     let socket = bind_control_socket(&loaded.config.control_socket)?;
-    link.send_ready(loaded.config.mode)
-        .context("cannot reach the supervisor")?;
+    send_ready(link, loaded).context("cannot reach the supervisor")?;
     Ok(socket)
+}
+
+fn send_ready(link: &Link, loaded: &Loaded) -> nix::Result<()> {
+    let pause = loaded.ruleset.policy.pause(now()).map(|pause| pause.until);
+    link.send_ready(loaded.config.mode, pause)
+}
+
+fn now() -> UnixSeconds {
+    UnixSeconds::from_millis(clock::unix_millis())
 }
 
 /// None where the disk is full: to filter is more than to be asked about it.
@@ -203,14 +218,15 @@ impl Worker {
         mut self,
         mut signals: Signals,
         socket: Option<ControlSocket>,
-        link: Link,
     ) -> anyhow::Result<End> {
-        let supervisor = link
-            .into_stream()
+        let supervisor = self
+            .link
+            .stream()
             .context("cannot listen to the supervisor")?;
         let mut tables = TableWatch::start();
         let (orders, mut incoming) = mpsc::channel(16);
         let mut server = socket.map(|socket| self.serve_clients(socket, &orders));
+        self.catch_up_with_choices();
         for warning in self.warnings() {
             log::warn!("{warning}");
         }
@@ -250,6 +266,7 @@ impl Worker {
                         server = socket.ok().map(|socket| self.serve_clients(socket, &orders));
                     }
                 }
+                () = self.ends.due() => self.something_has_ended(),
                 // It never says anything: this is its end.
                 _ = supervisor.readable() => {
                     log::error!("the supervisor is gone");
@@ -294,6 +311,14 @@ impl Worker {
             Order::Status(answer) => {
                 let _asker_gone = answer.send(self.status());
             }
+            Order::Change(change, answer) => {
+                let result = self.change(&change).await;
+                match &result {
+                    Ok(changed) => log::info!("by command: {}", changed.done),
+                    Err(message) => log::error!("by command, but refused: {message}"),
+                }
+                let _asker_gone = answer.send(result);
+            }
             Order::Reload(answer) => {
                 let result = self.reload().await;
                 if let Err(message) = &result {
@@ -316,7 +341,7 @@ impl Worker {
         let kept = "the rules in force stay as they are";
         let (path, observe) = (self.config_path.as_deref(), self.observe.as_deref());
         let setting = self.private_dns.known();
-        let loaded = Loaded::read(path, observe, setting, Some(&self.loaded.packages))
+        let loaded = Loaded::read(path, observe, setting, Some(&self.loaded))
             .map_err(|error| format!("{error:#}\n{kept}"))?;
         let restart = self.loaded.needs_restart_for(&loaded);
         if !restart.is_empty() {
@@ -325,34 +350,53 @@ impl Worker {
                 "{keys} changed: restart the daemon for that; {kept}"
             ));
         }
-        let unseen = self.unseen.count(&self.filter, &self.queues);
-        let applied = self
-            .filter
-            .apply(&loaded, self.queues.numbers())
-            .map_err(|error| format!("{error:#}\n{kept}"))?;
-        if applied {
-            self.unseen.start_over(unseen, &self.queues);
-        } else {
+        let applied = self.apply(&loaded);
+        if !applied.map_err(|error| format!("{error:#}\n{kept}"))? {
             let _later = self.mend_tables();
         }
+        self.swap(loaded);
+        self.ask_for_private_dns();
+        let ended = open::in_words(self.end_refused_since().await);
+        let ended = ended.map_or_else(String::new, |ended| format!("; {ended}"));
+        Ok(format!("reloaded: {}{ended}", self.loaded.summary()))
+    }
+
+    /// Has the tables fit `loaded`; says whether that changed anything.
+    fn apply(&mut self, loaded: &Loaded) -> anyhow::Result<bool> {
+        let unseen = self.unseen.count(&self.filter, &self.queues);
+        let applied = self.filter.apply(loaded, self.queues.numbers())?;
+        if applied {
+            self.unseen.start_over(unseen, &self.queues);
+        }
+        Ok(applied)
+    }
+
+    /// From here on `loaded` decides.
+    fn swap(&mut self, loaded: Loaded) {
         self.rules.store(Arc::clone(&loaded.ruleset));
         self.log.tell_all(&self.loaded.packages);
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
         self.loaded = loaded;
-        self.ask_for_private_dns();
+        self.heed_choices();
+    }
+
+    /// Ends what the rules that have just come into force refuse; how many.
+    async fn end_refused_since(&mut self) -> u64 {
         // By then the names that were judged by the rules before have been recorded.
         tokio::time::sleep(2 * record::GATHER).await;
-        let ended = self.end_open_connections();
-        let ended = ended.map_or_else(String::new, |ended| format!("; {ended}"));
-        Ok(format!("reloaded: {}{ended}", self.loaded.summary()))
+        self.end_refused()
+    }
+
+    fn end_refused(&mut self) -> u64 {
+        let ended = open::end_refused(&self.loaded.ruleset, &self.names, &self.log);
+        self.open_ended += ended;
+        ended
     }
 
     /// Ends what is open and refused by the rules in force; says so where there was anything.
     fn end_open_connections(&mut self) -> Option<String> {
-        let ended = open::end_refused(&self.loaded.ruleset, &self.names, &self.log);
-        self.open_ended += ended;
-        open::in_words(ended)
+        open::in_words(self.end_refused())
     }
 
     /// Looks whether somebody has taken our rules apart, and mends them. False where that is to
@@ -391,8 +435,15 @@ impl Worker {
                 || "built-in defaults".to_owned(),
                 |path| path.display().to_string(),
             ),
-            endpoints: self.loaded.endpoints,
+            endpoints: self.loaded.catalogue.endpoints.len(),
             rules: config.rules.len(),
+            choices: self.loaded.ruleset.policy.chosen().in_force(now()),
+            paused_until_unix_seconds: self
+                .loaded
+                .ruleset
+                .policy
+                .pause(now())
+                .map(|pause| pause.until.0),
             packages: self.loaded.packages.len(),
             open_ended: self.open_ended,
             hotspot: self.filter.hotspot_clients(),

@@ -12,7 +12,7 @@ use super::Options;
 use super::link::{Link, Word};
 use super::stall::{Look, StallWatch};
 use crate::clock::Moment;
-use crate::decide::Mode;
+use crate::decide::{Mode, UnixSeconds};
 use crate::queue::{QueueHandle, occupancy};
 
 /// From one look at a queue to the next, while packets wait in it.
@@ -74,13 +74,13 @@ impl WorkerProcess {
         })
     }
 
-    /// Takes in what the worker says; its mode where it said that it is ready.
-    pub(super) fn listen(&mut self) -> Option<Mode> {
+    /// Takes in what the worker says; how it is where it said that it is ready.
+    pub(super) fn listen(&mut self) -> Option<(Mode, Option<UnixSeconds>)> {
         let mut ready = None;
         loop {
             match self.link.receive() {
                 Ok(Some(Word::Queue(handle))) => self.watch(handle),
-                Ok(Some(Word::Ready(mode))) => ready = Some(mode),
+                Ok(Some(Word::Ready(mode, paused_until))) => ready = Some((mode, paused_until)),
                 // Its end is told by SIGCHLD.
                 Ok(Some(Word::End) | None) => return ready,
                 Err(errno) => {

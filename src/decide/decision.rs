@@ -3,16 +3,29 @@
 use super::{Action, RuleId};
 
 /// The place of an endpoint in the catalogue that the policy was compiled from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct EndpointId(pub u32);
 
 /// What decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase", tag = "by", content = "id")]
 pub enum Reason {
     /// The user's own rule.
     Rule(RuleId),
+    /// What the user decided by command; its place among these, the oldest first.
+    Choice(RuleId),
     /// An essential service; only a rule that names this very host could decide otherwise.
     Protected(EndpointId),
     /// The catalogue, read through the preset.
@@ -63,7 +76,7 @@ pub enum Outcome {
     Logged,
     /// It is refused.
     Blocked,
-    /// It passes, because Muzzle only observes.
+    /// It passes, because Muzzle only observes or is paused.
     WouldBlock,
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{Action, Decision, Outcome, Policy, Reason, Rule, RuleId};
+use super::{
+    Action, Choice, Decision, Outcome, Pause, Policy, Reason, Rule, RuleId, UnixSeconds,
+};
 use crate::catalogue::{Category, Endpoint, Pattern};
 
 /// Everything there is to say of one decision.
@@ -14,6 +16,10 @@ pub struct Explanation<'p> {
     pub outcome: Outcome,
     /// The rule that decided, with its number.
     pub rule: Option<(RuleId, &'p Rule)>,
+    /// What the user decided by command, where that decided.
+    pub choice: Option<&'p Choice>,
+    /// The pause that lets it pass.
+    pub pause: Option<&'p Pause>,
     /// The catalogue entry that decided.
     pub endpoint: Option<&'p Endpoint>,
     /// The preset made something else of the entry than what the entry itself says.
@@ -21,19 +27,26 @@ pub struct Explanation<'p> {
 }
 
 impl<'p> Explanation<'p> {
-    pub(super) fn new(policy: &'p Policy, decision: Decision) -> Self {
+    pub(super) fn new(policy: &'p Policy, decision: Decision, now: UnixSeconds) -> Self {
         let rule = match decision.reason {
             Reason::Rule(id) => numbered(policy.rules(), id),
             _ => None,
         };
+        let choice = match decision.reason {
+            Reason::Choice(id) => place(&policy.chosen().choices, id),
+            _ => None,
+        };
+        let outcome = policy.outcome(&decision, now);
         let endpoint = match decision.reason {
             Reason::Protected(id) | Reason::Catalogue(id) => policy.endpoint(id),
             _ => None,
         };
         Self {
             decision,
-            outcome: policy.outcome(&decision),
+            outcome,
             rule,
+            choice,
+            pause: policy.pause(now).filter(|_| outcome == Outcome::WouldBlock),
             endpoint,
             preset_changed_it: endpoint.is_some_and(|entry| entry.action != decision.action),
         }
@@ -51,6 +64,9 @@ impl<'p> Explanation<'p> {
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.decision.reason, self.rule, self.endpoint) {
+            _ if let Some(choice) = self.choice => {
+                write!(out, "your choice {}: {}", choice.when, choice.rule)?;
+            }
             (_, Some((id, rule)), _) => write!(out, "your rule {id}: {rule}")?,
             (Reason::Protected(_), _, Some(entry)) => {
                 write!(out, "essential service: {} ({})", entry.system, entry.owner)?;
@@ -83,13 +99,20 @@ impl fmt::Display for Explanation<'_> {
         if self.preset_changed_it {
             out.write_str("; decided by the preset")?;
         }
+        if let Some(pause) = self.pause {
+            write!(out, "; it passes: paused {}", pause.when)?;
+        }
         Ok(())
     }
 }
 
 fn numbered(rules: &[Rule], id: RuleId) -> Option<(RuleId, &Rule)> {
-    let index = usize::try_from(id.0).ok()?.checked_sub(1)?;
-    Some((id, rules.get(index)?))
+    Some((id, place(rules, id)?))
+}
+
+/// What `id` stands for, counted from 1.
+fn place<T>(list: &[T], id: RuleId) -> Option<&T> {
+    list.get(usize::try_from(id.0).ok()?.checked_sub(1)?)
 }
 
 const fn purpose(category: Category) -> &'static str {

@@ -1,6 +1,7 @@
 //! Step 3 of a packet's way: facts + one immutable [`Policy`] → [`Decision`]. Total functions.
 
 pub mod address_set;
+pub mod choice;
 pub mod decision;
 mod encrypted_dns;
 pub mod explain;
@@ -14,6 +15,7 @@ mod rule_index;
 mod tests;
 
 pub use address_set::AddressSet;
+pub use choice::{Choice, Chosen, Pause};
 pub use decision::{Decision, EndpointId, Outcome, Reason};
 pub use encrypted_dns::{EncryptedDns, PrivateDns};
 pub use explain::Explanation;
@@ -24,7 +26,18 @@ pub use policy::Policy;
 pub use rule::{Rule, RuleId, UnixSeconds};
 
 /// What a rule or a catalogue entry asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Let it pass.

@@ -10,8 +10,9 @@
 //! 5. the catalogue, by name, then by address, then by path, read through the preset,
 //! 6. everything else passes; DNS over TLS is shown.
 //!
-//! Inside a step the most specific name wins, then the rule with more conditions, then the
-//! milder action (allow, log, block), then the earlier rule.
+//! Inside a step the most specific name wins, then what was decided by command (the newest first),
+//! then the rule with more conditions, then the milder action (allow, log, block), then the earlier
+//! rule.
 //!
 //! At a SYN only addresses are known. Rules and catalogue ranges with an address decide there and
 //! then; a block that rests on the app or the port alone waits where a name follows, because the
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use super::encrypted_dns;
 use super::rule_index::{Context, RuleIndex};
 use super::{
-    Action, AddressSet, Decision, EncryptedDns, EndpointId, Explanation, Facts, Mode,
-    NamePattern, NameSet, Outcome, PrivateDns, Reason, Rule, UnixSeconds,
+    Action, AddressSet, Chosen, Decision, EncryptedDns, EndpointId, Explanation, Facts, Mode,
+    NamePattern, NameSet, Outcome, Pause, PrivateDns, Reason, Rule, UnixSeconds,
 };
 use crate::apps::Packages;
 use crate::catalogue::{Catalogue, Endpoint, Pattern, Preset};
@@ -39,6 +40,7 @@ pub struct Policy {
     mode: Mode,
     preset: Preset,
     rules: Box<[Rule]>,
+    chosen: Chosen,
     rule_index: RuleIndex,
     catalogue: Arc<Catalogue>,
     names: NameSet<Listed>,
@@ -73,7 +75,8 @@ impl Policy {
             mode,
             preset,
             rules: rules.into(),
-            rule_index: RuleIndex::compile(rules, packages),
+            chosen: Chosen::default(),
+            rule_index: RuleIndex::compile(rules, &[], packages),
             catalogue: Arc::clone(&catalogue),
             names: NameSet::default(),
             addresses: AddressSet::default(),
@@ -87,6 +90,14 @@ impl Policy {
             .paths
             .sort_by_key(|(path, listed)| (Reverse(path.len()), *listed));
         policy
+    }
+
+    /// The same with what the user decided by command. `packages` as with [`Self::compile`].
+    #[must_use]
+    pub fn with_chosen(mut self, chosen: &Chosen, packages: &Packages) -> Self {
+        self.rule_index = RuleIndex::compile(&self.rules, &chosen.choices, packages);
+        self.chosen = chosen.clone();
+        self
     }
 
     /// The same with what is done about encrypted DNS. A `setting` that is not known to have the
@@ -165,21 +176,27 @@ impl Policy {
         }
     }
 
-    /// What comes of `decision` in this policy's mode.
+    /// What comes of `decision` in this policy's mode at `now`.
     #[must_use]
-    pub const fn outcome(&self, decision: &Decision) -> Outcome {
+    pub fn outcome(&self, decision: &Decision, now: UnixSeconds) -> Outcome {
         match (decision.action, self.mode) {
             (Action::Allow, _) => Outcome::Allowed,
             (Action::Log, _) => Outcome::Logged,
-            (Action::Block, Mode::Enforce) => Outcome::Blocked,
-            (Action::Block, Mode::Observe) => Outcome::WouldBlock,
+            (Action::Block, Mode::Enforce) if self.pause(now).is_none() => Outcome::Blocked,
+            (Action::Block, _) => Outcome::WouldBlock,
         }
     }
 
-    /// Everything there is to say of `decision`, which this policy made.
+    /// The pause that holds at `now`.
     #[must_use]
-    pub fn explain(&self, decision: &Decision) -> Explanation<'_> {
-        Explanation::new(self, *decision)
+    pub fn pause(&self, now: UnixSeconds) -> Option<&Pause> {
+        self.chosen.pause.as_ref().filter(|pause| pause.holds(now))
+    }
+
+    /// Everything there is to say of `decision`, which this policy made at `now`.
+    #[must_use]
+    pub fn explain(&self, decision: &Decision, now: UnixSeconds) -> Explanation<'_> {
+        Explanation::new(self, *decision, now)
     }
 
     /// The catalogue entry for `name`, whoever decides about it: the most specific one.
@@ -200,6 +217,30 @@ impl Policy {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// What the user decided by command.
+    #[must_use]
+    pub const fn chosen(&self) -> &Chosen {
+        &self.chosen
+    }
+
+    /// The protected entries below `name`, which come before any rule for `*.name`.
+    pub fn protected_below(&self, name: &DomainName) -> impl Iterator<Item = String> {
+        let entries = self.catalogue.endpoints.iter();
+        let protected = entries.filter(|entry| entry.is_protected());
+        protected
+            .filter(|entry| entry.pattern.name().is_some_and(|it| it.is_below(name)))
+            .map(|entry| entry.pattern.to_string())
+    }
+
+    /// The user's rules and choices about names below `name`.
+    pub fn rules_below(&self, name: &DomainName) -> impl Iterator<Item = &Rule> {
+        let choices = self.chosen.choices.iter().map(|choice| &choice.rule);
+        self.rules.iter().chain(choices).filter(|rule| {
+            let pattern = rule.name.as_ref();
+            pattern.is_some_and(|pattern| pattern.name().is_below(name))
+        })
     }
 
     /// Whether blocks are carried out.

@@ -8,7 +8,18 @@ use super::{Action, NamePattern, Protocol};
 use crate::apps::PackageName;
 
 /// Seconds since 1970-01-01T00:00:00Z. Wall-clock time: only rules with an end use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct UnixSeconds(pub i64);
 
@@ -21,7 +32,18 @@ impl UnixSeconds {
 }
 
 /// The place of a rule in the config file, counted from 1, as users see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct RuleId(pub u32);
 

@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use super::{
-    Action, AddressSet, Decision, Evidence, Facts, NameSet, Protocol, Reason, Rule, RuleId,
-    Uid, UnixSeconds,
+    Action, AddressSet, Choice, Decision, Evidence, Facts, NameSet, Protocol, Reason, Rule,
+    RuleId, Uid, UnixSeconds,
 };
 use crate::apps::{AppId, Packages};
 use crate::parse::DomainName;
@@ -61,6 +61,8 @@ impl<'a> Context<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     id: RuleId,
+    /// It was made by command.
+    is_choice: bool,
     action: Action,
     until: Option<UnixSeconds>,
     /// `Some` and empty: a rule for an app that is not installed, which never applies.
@@ -76,6 +78,7 @@ impl Candidate {
         let app_ids = |app| packages.app_ids(app).collect();
         Self {
             id,
+            is_choice: false,
             action: rule.action,
             until: rule.until,
             apps: rule.app.as_ref().map(app_ids),
@@ -86,11 +89,13 @@ impl Candidate {
         }
     }
 
-    /// Best first among candidates of one name: more conditions, then the milder action, then
-    /// the earlier rule.
+    /// Best first among candidates of one name or range: for this app, then what was decided by
+    /// command, the newest first, then more conditions, then the milder action, then the earlier
+    /// rule.
     fn rank(&self) -> impl Ord + use<> {
         (
             self.apps.is_none(),
+            Reverse(self.is_choice.then_some(self.id)),
             Reverse(self.address.map(|range| range.prefix_len())),
             Reverse(self.path.as_ref().map(|path| path.len())),
             self.port.is_none(),
@@ -137,7 +142,11 @@ impl Candidate {
     pub(super) const fn decision(&self) -> Decision {
         Decision {
             action: self.action,
-            reason: Reason::Rule(self.id),
+            reason: if self.is_choice {
+                Reason::Choice(self.id)
+            } else {
+                Reason::Rule(self.id)
+            },
         }
     }
 }
@@ -158,8 +167,18 @@ pub(super) struct RuleIndex {
 }
 
 impl RuleIndex {
-    pub(super) fn compile(rules: &[Rule], packages: &Packages) -> Self {
+    pub(super) fn compile(rules: &[Rule], choices: &[Choice], packages: &Packages) -> Self {
         let mut index = Self::default();
+        for (id, Choice { rule, .. }) in (1..).map(RuleId).zip(choices) {
+            let candidate = Candidate::new(id, rule, packages);
+            index.add(
+                rule,
+                Candidate {
+                    is_choice: true,
+                    ..candidate
+                },
+            );
+        }
         for (id, rule) in (1..).map(RuleId).zip(rules) {
             index.add(rule, Candidate::new(id, rule, packages));
         }

@@ -180,14 +180,17 @@ pub(super) fn datagram(
             && let Some(sighting) =
                 judge(&context, &mut aliases, &question.name, question.qtype)
         {
-            let blocked = sighting.outcome.refuses();
+            let answer = sighting
+                .outcome
+                .refuses()
+                .then(|| ruleset.dns_refusal(&sighting.name, sighting.uid));
             let told = inspection.sighting.as_ref().map(|told| told.outcome);
             if told < Some(sighting.outcome) {
                 inspection.sighting = Some(sighting);
             }
-            if blocked {
+            if let Some(answer) = answer {
                 // It speaks for all questions, since they share one answer.
-                inspection.act = refuse(ruleset, &flow, &response, out);
+                inspection.act = refuse(ruleset, answer, &flow, &response, out);
                 return (inspection, None);
             }
         }
@@ -223,13 +226,18 @@ fn judge(
 }
 
 /// Writes what the resolver would have said had it refused.
-fn refuse(ruleset: &Ruleset, flow: &FlowKey, response: &Response<'_>, out: &mut [u8]) -> Act {
-    let settings = &ruleset.dns;
-    let (Ok(query), false) = (response.query(), settings.answer == DnsRefusal::Drop) else {
+fn refuse(
+    ruleset: &Ruleset,
+    answer: DnsRefusal,
+    flow: &FlowKey,
+    response: &Response<'_>,
+    out: &mut [u8],
+) -> Act {
+    let (Ok(query), false) = (response.query(), answer == DnsRefusal::Drop) else {
         return Act::Vanish;
     };
     let length = forge::udp_reply(flow, out, |body| {
-        dns_answer::write(&query, settings.answer, settings.ttl_secs(), body)
+        dns_answer::write(&query, answer, ruleset.dns.ttl_secs(), body)
     });
     length.map_or(Act::Vanish, |length| Act::Rewrite { length })
 }

@@ -22,9 +22,16 @@ pub(super) struct Connections {
     /// The first sequence number of what the client will say.
     opened: FlowTable<u32>,
     partial: FlowTable<Partial>,
-    /// The sequence number of what was refused: it tells what is sent again from a new connection
-    /// on the same ports.
-    refused: FlowTable<u32>,
+    /// What was refused: it tells what is sent again from a new connection on the same ports.
+    refused: FlowTable<Refused>,
+}
+
+/// What was refused of a connection, and how that was told.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    /// Its sequence number.
+    at: u32,
+    refusal: ConnectionRefusal,
 }
 
 /// The start of a stream that does not name its host yet.
@@ -47,12 +54,10 @@ enum Finding<'a> {
 
 impl Default for Connections {
     fn default() -> Self {
-        let [opened, refused] =
-            [OPENED, REFUSED].map(|(flows, seconds)| FlowTable::new(flows, seconds));
         Self {
-            opened,
+            opened: FlowTable::new(OPENED.0, OPENED.1),
             partial: FlowTable::new(PARTIAL.0, PARTIAL.1),
-            refused,
+            refused: FlowTable::new(REFUSED.0, REFUSED.1),
         }
     }
 }
@@ -65,17 +70,17 @@ impl Connections {
         segment: &TcpSegment<'_>,
         out: &mut [u8],
     ) -> Inspection {
-        let refused_at = self.refused.get_mut(&context.flow, context.now).copied();
+        let refused = self.refused.get_mut(&context.flow, context.now).copied();
         if segment.opens() {
             self.refused.remove(&context.flow);
             self.partial.remove(&context.flow);
             let mut inspection = self.opening(context, segment, out);
-            if refused_at == Some(segment.sequence) && !inspection.act.passes() {
+            if refused.is_some_and(|it| it.at == segment.sequence) && !inspection.act.passes() {
                 inspection.sighting = None; // told already
             }
             return inspection;
         }
-        match refused_at.filter(|&at| segment.is_near(at)) {
+        match refused.filter(|it| segment.is_near(it.at)) {
             // Not refused, or of another connection, whose SYN passed unseen.
             None => self.payload(context, segment, out),
             // The socket is gone, and its reset frees the server's end too.
@@ -84,7 +89,7 @@ impl Connections {
                 Inspection::pass(Reading::Understood)
             }
             // What the client sends again of a refused connection stays refused.
-            Some(_) => Inspection::act(sever(context, segment, out)),
+            Some(it) => Inspection::act(sever(context, segment, it.refusal, out)),
         }
     }
 
@@ -199,7 +204,7 @@ fn look<'a>(
 }
 
 fn judge(
-    refused: &mut FlowTable<u32>,
+    refused: &mut FlowTable<Refused>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     evidence: Evidence<'_>,
@@ -213,8 +218,12 @@ fn judge(
     );
     let sighting = worth_telling.then(|| context.sighting(evidence, verdict));
     let act = if verdict.1 == Outcome::Blocked {
-        refused.insert(context.flow, segment.sequence, context.now);
-        sever(context, segment, out)
+        let refusal = context
+            .ruleset
+            .connection_refusal(evidence.name(), context.uid);
+        let at = segment.sequence;
+        refused.insert(context.flow, Refused { at, refusal }, context.now);
+        sever(context, segment, refusal, out)
     } else {
         Act::Pass
     };
@@ -252,8 +261,13 @@ fn find(stream: &[u8]) -> Finding<'_> {
     }
 }
 
-fn sever(context: &Context<'_>, segment: &TcpSegment<'_>, out: &mut [u8]) -> Act {
-    match context.ruleset.connections.refuse {
+fn sever(
+    context: &Context<'_>,
+    segment: &TcpSegment<'_>,
+    refusal: ConnectionRefusal,
+    out: &mut [u8],
+) -> Act {
+    match refusal {
         ConnectionRefusal::Drop => Act::Vanish,
         ConnectionRefusal::Reset => {
             let reset_length = forge::reset_for(&context.flow, segment, out).unwrap_or(0);

@@ -50,7 +50,8 @@ impl Datagrams {
                 self.told.insert(context.flow, (), context.now);
             }
             let act = if verdict.1.refuses() {
-                refuse(context, ip_packet, out)
+                let refusal = context.ruleset.connection_refusal(None, context.uid);
+                refuse(context, ip_packet, refusal, out)
             } else {
                 Act::Pass
             };
@@ -75,8 +76,13 @@ impl Datagrams {
 }
 
 /// Nobody listens there: a client of QUIC falls back to TCP.
-pub(super) fn refuse(context: &Context<'_>, ip_packet: &[u8], out: &mut [u8]) -> Act {
-    match context.ruleset.connections.refuse {
+pub(super) fn refuse(
+    context: &Context<'_>,
+    ip_packet: &[u8],
+    refusal: ConnectionRefusal,
+    out: &mut [u8],
+) -> Act {
+    match refusal {
         ConnectionRefusal::Drop => Act::Vanish,
         ConnectionRefusal::Reset => {
             icmp::port_unreachable(ip_packet, out).map_or(Act::Vanish, |length| Act::Answer {

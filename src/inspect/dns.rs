@@ -85,12 +85,12 @@ pub(super) fn datagram(
         return Inspection::pass(Reading::Malformed);
     };
     let sighting = judge(refusals, context, &query);
-    let blocked = sighting.as_ref().is_some_and(|it| it.outcome.refuses());
-    let act = if blocked {
-        refuse(context, &query, out)
-    } else {
-        awaited.add(context, &query);
-        Act::Pass
+    let act = match &sighting {
+        Some(blocked) if blocked.outcome.refuses() => refuse(context, &query, blocked, out),
+        _ => {
+            awaited.add(context, &query);
+            Act::Pass
+        }
     };
     Inspection {
         act,
@@ -99,13 +99,14 @@ pub(super) fn datagram(
     }
 }
 
-fn refuse(context: &Context<'_>, query: &Query<'_>, out: &mut [u8]) -> Act {
-    let settings = &context.ruleset.dns;
-    if settings.answer == DnsRefusal::Drop {
+fn refuse(context: &Context<'_>, query: &Query<'_>, blocked: &Sighting, out: &mut [u8]) -> Act {
+    let ruleset = context.ruleset;
+    let answer = ruleset.dns_refusal(blocked.judged(), context.uid);
+    if answer == DnsRefusal::Drop {
         return Act::Vanish;
     }
     let length = forge::udp_reply(&context.flow, out, |body| {
-        dns_answer::write(query, settings.answer, settings.ttl_secs(), body)
+        dns_answer::write(query, answer, ruleset.dns.ttl_secs(), body)
     });
     length.map_or(Act::Vanish, |length| Act::Answer {
         flow: context.flow,

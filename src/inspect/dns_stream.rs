@@ -40,8 +40,8 @@ pub(super) struct DnsStream {
 /// Where a stream has ended.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    /// The sequence number after the forged answer.
-    answer_end: u32,
+    /// The sequence number after the forged answer; none where nothing is said.
+    answer_end: Option<u32>,
     /// The client's, after the segment that was refused.
     query_end: u32,
 }
@@ -121,9 +121,10 @@ fn payload(
             sighting,
         },
         Judged::Refused(sighting, answer) => {
-            let answer_bytes = answer.as_ref().map_or(0, |answer| answer.body_bytes);
+            let end =
+                |answer: &ForgedAnswer| segment.acknowledgment.wrapping_add(answer.body_bytes);
             stream.refused = Some(Refused {
-                answer_end: segment.acknowledgment.wrapping_add(answer_bytes),
+                answer_end: answer.as_ref().map(end),
                 query_end: segment.sequence_end(),
             });
             let flow = context.flow;
@@ -153,11 +154,11 @@ fn after_refusal(
         streams.remove(&context.flow);
         return Inspection::pass(Reading::Understood);
     }
-    if context.ruleset.dns.answer == DnsRefusal::Drop {
+    let Some(answer_end) = refused.answer_end else {
         return Inspection::act(Act::Vanish);
-    }
+    };
     let reaches = |number: u32, other: u32| number.wrapping_sub(other).cast_signed() >= 0;
-    let has_answer = reaches(segment.acknowledgment, refused.answer_end);
+    let has_answer = reaches(segment.acknowledgment, answer_end);
     // It sends the query again: the answer did not get to it.
     let repeats = !segment.payload.is_empty() && !reaches(segment.sequence, refused.query_end);
     if has_answer || repeats || segment.flags.contains(TcpFlags::FIN) {
@@ -233,7 +234,7 @@ impl DnsStream {
             };
             let sighting = dns::judge(refusals, context, &query);
             if let Some(blocked) = sighting.as_ref().filter(|it| it.outcome.refuses()) {
-                let answer = answer_in_stream(context, segment, &query, out);
+                let answer = answer_in_stream(context, segment, &query, blocked, out);
                 return Judged::Refused(blocked.clone(), answer);
             }
             if told.as_ref().map(|it| it.outcome) < sighting.as_ref().map(|it| it.outcome) {
@@ -271,10 +272,12 @@ fn answer_in_stream(
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
     query: &Query<'_>,
+    blocked: &Sighting,
     out: &mut [u8],
 ) -> Option<ForgedAnswer> {
-    let settings = &context.ruleset.dns;
-    if settings.answer == DnsRefusal::Drop {
+    let ruleset = context.ruleset;
+    let answer = ruleset.dns_refusal(blocked.judged(), context.uid);
+    if answer == DnsRefusal::Drop {
         return None;
     }
     if segment.opens() {
@@ -292,8 +295,7 @@ fn answer_in_stream(
     };
     let mut body_bytes = 0;
     let length = forge::tcp_reply(&context.flow, header, out, |body| {
-        body_bytes =
-            dns_answer::write_framed(query, settings.answer, settings.ttl_secs(), body)?;
+        body_bytes = dns_answer::write_framed(query, answer, ruleset.dns.ttl_secs(), body)?;
         Some(body_bytes)
     })?;
     Some(ForgedAnswer {

@@ -3,6 +3,7 @@
 //! The daemon's queue threads, offline replay and the fuzz targets all run this very code.
 
 mod answer;
+mod checked;
 mod connection;
 mod datagram;
 mod dns;
@@ -11,6 +12,7 @@ mod open;
 mod quic;
 mod refusals;
 mod ruleset;
+mod strategy;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use crate::parse::udp::UdpDatagram;
 use crate::parse::{DomainName, Malformed};
 use answer::Awaited;
 pub use answer::Resolution;
+pub use checked::{Asked, Checked, CheckedAnswer, CheckedChoice, CheckedEntry, CheckedRule};
 use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
@@ -59,6 +62,15 @@ pub struct Sighting {
 }
 
 impl Sighting {
+    /// The name that was judged: one that was refused before is judged without its search suffix.
+    #[must_use]
+    pub const fn judged(&self) -> &DomainName {
+        match self.kind {
+            SightingKind::Suffixed(_) => &self.asked,
+            _ => &self.name,
+        }
+    }
+
     /// The search suffix behind the name that was refused before.
     #[must_use]
     pub fn search_suffix(&self) -> Option<DomainName> {
@@ -161,8 +173,9 @@ impl Context<'_> {
             uid: self.uid,
             evidence,
         };
-        let decision = self.ruleset.policy.decide(&facts, self.now);
-        (decision, self.ruleset.policy.outcome(&decision))
+        let policy = &self.ruleset.policy;
+        let decision = policy.decide(&facts, self.now);
+        (decision, policy.outcome(&decision, self.now))
     }
 
     fn sighting(

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::datagram::refuse;
 use super::{Context, Inspection, Reading};
-use crate::act::Act;
+use crate::act::{Act, ConnectionRefusal};
 use crate::decide::{Evidence, FlowKey, FlowTable, UnixSeconds};
 use crate::parse::quic::{self, ConnectionId, Initial, MAX_INITIAL_BYTES, Packet, Version};
 use crate::parse::reassembly::Reassembly;
@@ -39,7 +39,7 @@ enum Stage {
     /// The hello is not whole yet.
     Reading,
     Passed,
-    Refused,
+    Refused(ConnectionRefusal),
 }
 
 /// The QUIC connections of a queue.
@@ -131,7 +131,11 @@ impl QuicConnections {
         };
         let verdict = context.decide(evidence);
         let (stage, act) = if verdict.1.refuses() {
-            (Stage::Refused, refuse(context, ip_packet, out))
+            let refusal = context
+                .ruleset
+                .connection_refusal(evidence.name(), context.uid);
+            let act = refuse(context, ip_packet, refusal, out);
+            (Stage::Refused(refusal), act)
         } else {
             (Stage::Passed, Act::Pass)
         };
@@ -203,7 +207,10 @@ impl Connection {
         match self.stage {
             Stage::Reading => None,
             Stage::Passed => Some(Inspection::pass(Reading::Understood)),
-            Stage::Refused => Some(Inspection::act(refuse(context, ip_packet, out))),
+            Stage::Refused(refusal) => {
+                let act = refuse(context, ip_packet, refusal, out);
+                Some(Inspection::act(act))
+            }
         }
     }
 }

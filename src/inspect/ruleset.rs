@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::strategy::Strategies;
+use crate::act::{ConnectionRefusal, DnsRefusal};
 use crate::apps::Packages;
 use crate::catalogue::{Catalogue, Endpoint, Pattern};
 use crate::config::{Config, ConnectionSettings, DnsSettings, Recorded};
-use crate::decide::{Action, Outcome, Policy, Protocol, Rule};
+use crate::decide::{Action, Chosen, Outcome, Policy, Protocol, Rule, Uid};
+use crate::parse::DomainName;
 
 /// The rules in force: who may talk to whom, and how those who may not are told.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Ruleset {
     pub dns: DnsSettings,
     /// How blocked connections end.
     pub connections: ConnectionSettings,
+    /// How those of single endpoints are told instead.
+    strategies: Strategies,
     /// Ports whose first payload is looked at for a name.
     pub named_ports: NamedPorts,
     /// Addresses to which UDP is refused, or that of some apps; sorted, without repeats.
@@ -30,8 +35,19 @@ impl Ruleset {
     /// The rules that `config` asks for. `packages` turns the apps of its rules into user ids.
     #[must_use]
     pub fn new(config: &Config, catalogue: Arc<Catalogue>, packages: &Packages) -> Self {
+        Self::with_chosen(config, &Chosen::default(), catalogue, packages)
+    }
+
+    /// The same with what the user decided by command.
+    #[must_use]
+    pub fn with_chosen(
+        config: &Config,
+        chosen: &Chosen,
+        catalogue: Arc<Catalogue>,
+        packages: &Packages,
+    ) -> Self {
         let named_ports = NamedPorts::new(config, &catalogue);
-        let udp_ranges = udp_ranges(config, &catalogue);
+        let udp_ranges = udp_ranges(config, chosen, &catalogue);
         let policy = Policy::compile(
             config.mode,
             config.preset,
@@ -42,15 +58,35 @@ impl Ruleset {
         .with_encrypted_dns(
             config.encrypted_dns.policy,
             config.encrypted_dns.private_dns,
-        );
+        )
+        .with_chosen(chosen, packages);
         Self {
             policy,
             dns: config.dns.clone(),
             connections: config.connections.clone(),
+            strategies: Strategies::new(&config.answers, packages),
             named_ports,
             udp_ranges,
             record: config.log.record,
         }
+    }
+
+    /// How a refused question for `name` is answered. Without allocation.
+    #[must_use]
+    pub fn dns_refusal(&self, name: &DomainName, uid: Option<Uid>) -> DnsRefusal {
+        let own = self.strategies.dns(name, uid);
+        own.unwrap_or(self.dns.answer)
+    }
+
+    /// How a refused connection ends, to `name` where it has named its host. Without allocation.
+    #[must_use]
+    pub fn connection_refusal(
+        &self,
+        name: Option<&DomainName>,
+        uid: Option<Uid>,
+    ) -> ConnectionRefusal {
+        let own = name.and_then(|name| self.strategies.connections(name, uid));
+        own.unwrap_or(self.connections.refuse)
     }
 
     /// Whether something that came out like this is worth a record.
@@ -60,12 +96,13 @@ impl Ruleset {
     }
 }
 
-fn udp_ranges(config: &Config, catalogue: &Catalogue) -> Vec<IpNet> {
+fn udp_ranges(config: &Config, chosen: &Chosen, catalogue: &Catalogue) -> Vec<IpNet> {
     let blocks =
         |rule: &&Rule| rule.action == Action::Block && rule.protocol != Some(Protocol::Tcp);
     let of_rules = config
         .rules
         .iter()
+        .chain(chosen.choices.iter().map(|choice| &choice.rule))
         .filter(blocks)
         .filter_map(|rule| rule.address);
     let of_catalogue = catalogue.endpoints.iter().filter_map(|endpoint| {

@@ -124,6 +124,12 @@ impl DomainName {
         self.len == 0
     }
 
+    /// Whether it has `other` behind it, with labels of its own before that.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
+        self != other && self.suffixes().any(|suffix| suffix == other.as_bytes())
+    }
+
     /// The labels, first one first.
     pub fn labels(&self) -> impl Iterator<Item = &[u8]> {
         self.suffixes()

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Event;
 use crate::apps::Packages;
 use crate::catalogue::Category;
-use crate::decide::{Outcome, Protocol};
+use crate::decide::{Outcome, Protocol, UnixSeconds};
 use crate::inspect::SightingKind;
 
 /// Where a name stood.
@@ -79,6 +79,13 @@ pub struct Record {
     /// The number of the user's rule that decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub rule: Option<u32>,
+    /// When what the user decided by command, and what decided here, was made: seconds since
+    /// 1970-01-01 UTC.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub choice: Option<i64>,
+    /// When the pause ends that let it pass: seconds since 1970-01-01 UTC.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub paused_until: Option<i64>,
     /// The catalogue entry that decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub entry: Option<String>,
@@ -109,7 +116,10 @@ impl Record {
         packages: &Packages,
     ) -> Self {
         let sighting = &event.sighting;
-        let explanation = event.ruleset.policy.explain(&sighting.decision);
+        let explanation = event.ruleset.policy.explain(
+            &sighting.decision,
+            UnixSeconds::from_millis(event.unix_millis),
+        );
         let endpoint = explanation.endpoint;
         let (evidence, qtype) = match sighting.kind {
             SightingKind::Question(qtype) | SightingKind::Suffixed(qtype) => {
@@ -144,6 +154,8 @@ impl Record {
             resolved_from: resolved_from.iter().map(ToString::to_string).collect(),
             reason,
             rule: explanation.rule.map(|(id, _)| id.0),
+            choice: explanation.choice.map(|choice| choice.made.0),
+            paused_until: explanation.pause.map(|pause| pause.until.0),
             entry: endpoint.map(|it| it.pattern.to_string()),
             owner: endpoint.map(|it| it.owner.to_string()),
             system: endpoint.map(|it| it.system.to_string()),

@@ -185,7 +185,7 @@ fn send(
         sighting.map(sighting_words).unwrap_or_default(),
     );
     if let (Some(expected), Some(sighting)) = (&packet.reason, sighting) {
-        let reason = ruleset.policy.explain(&sighting.decision).to_string();
+        let reason = ruleset.policy.explain(&sighting.decision, now).to_string();
         compare("reason", expected.clone(), reason);
     }
     if let Some(sighting) = sighting {

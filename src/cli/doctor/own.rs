@@ -76,7 +76,7 @@ pub(super) fn records(context: &Context, page: &mut Page) {
     loop {
         match client.reply() {
             Ok(Some(Body::Record(record))) => tell(&record, &packages, context.with_apps, page),
-            Ok(Some(Body::Missed(_) | Body::Status(_))) => {}
+            Ok(Some(Body::Missed(_) | Body::Status(_) | Body::Changed(_))) => {}
             Ok(Some(Body::Done(_) | Body::Error(_)) | None) => return,
             Err(error) => return page.missing("the rest of the log", error),
         }

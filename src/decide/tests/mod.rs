@@ -1,5 +1,6 @@
 //! Decisions, case by case. Rules are written as users write them.
 
+mod choices;
 mod precedence;
 
 use std::net::SocketAddr;
@@ -124,6 +125,7 @@ fn told(decision: Decision) -> String {
     let entry = |EndpointId(id)| CATALOGUE[usize::try_from(id).unwrap()].0;
     let by = match decision.reason {
         Reason::Rule(id) => format!("rule {id}"),
+        Reason::Choice(id) => format!("choice {id}"),
         Reason::Protected(id) => format!("protected {}", entry(id)),
         Reason::Catalogue(id) => format!("catalogue {}", entry(id)),
         Reason::EncryptedDns => "encrypted DNS".to_owned(),
@@ -204,7 +206,7 @@ fn outcomes_follow_the_mode() {
     let enforce = policy(Preset::Standard, rules);
     let observe = policy_in(Mode::Observe, Preset::Standard, rules);
     let outcomes =
-        |seen| [&enforce, &observe].map(|policy| policy.outcome(&decide(policy, seen)));
+        |seen| [&enforce, &observe].map(|policy| policy.outcome(&decide(policy, seen), NOW));
     assert_eq!(
         outcomes("question mine.org"),
         [Outcome::Blocked, Outcome::WouldBlock]
@@ -218,7 +220,7 @@ fn explanations_name_the_rule_or_the_entry_and_what_breaks() {
     let rules = "[[rule]]\nname = \"*.mine.org\"\napp = \"com.browser\"\naction = \"block\"\n";
     let careful = policy(Preset::Careful, rules);
     let explained = |seen| {
-        let explanation = careful.explain(&decide(&careful, seen));
+        let explanation = careful.explain(&decide(&careful, seen), NOW);
         (explanation.to_string(), explanation.breaks())
     };
     assert_eq!(
@@ -245,7 +247,10 @@ fn explanations_name_the_rule_or_the_entry_and_what_breaks() {
     );
     let standard = policy(Preset::Standard, "");
     let blocked = decide(&standard, "question tracking.miui.com");
-    assert_eq!(standard.explain(&blocked).breaks(), Some("some feature"));
+    assert_eq!(
+        standard.explain(&blocked, NOW).breaks(),
+        Some("some feature")
+    );
 }
 
 #[test]
