@@ -217,21 +217,21 @@ impl Choices {
         });
         Chosen {
             choices: choices.collect(),
-            pause: self.last_pause(boot_id).map(|until| Pause {
+            pause: self.last_pause(boot_id).map(|(made, until)| Pause {
                 until,
-                when: format!("until {}", clock::face(until, None)).into(),
+                when: format!("until {}", clock::face(until, Some(made))).into(),
             }),
         }
     }
 
-    /// When the last pause ends, over or not; none where it was in another boot.
-    fn last_pause(&self, boot_id: &str) -> Option<UnixSeconds> {
+    /// When the last pause began and when it ends, over or not; none where it was in another boot.
+    fn last_pause(&self, boot_id: &str) -> Option<(UnixSeconds, UnixSeconds)> {
         let last = self.0.iter().rev().find_map(|decided| match &decided.what {
-            What::Pause { until, boot_id } => Some((*until, boot_id)),
+            What::Pause { until, boot_id } => Some((decided.made, *until, boot_id)),
             What::Rule(_) => None,
         });
-        last.filter(|(_, id)| *id == boot_id)
-            .map(|(until, _)| until)
+        last.filter(|(_, _, id)| *id == boot_id)
+            .map(|(made, until, _)| (made, until))
     }
 
     fn choose(
@@ -275,7 +275,7 @@ impl Choices {
         Ok(Applied {
             done: format!(
                 "paused until {}: everything passes",
-                clock::face(until, None)
+                clock::face(until, Some(now))
             ),
             about: None,
             wanted: None,
@@ -331,7 +331,7 @@ impl Choices {
     /// What has ended by itself cannot count again. A pause that is over ends those before it, too.
     fn drop_ended(&mut self, now: UnixSeconds, boot_id: &str) {
         let last = self.last_pause(boot_id);
-        let is_paused = last.is_some_and(|until| Pause::is_within(until, now));
+        let is_paused = last.is_some_and(|(_, until)| Pause::is_within(until, now));
         self.0.retain(|decided| match &decided.what {
             What::Rule(rule) => rule.until.is_none_or(|until| now < until),
             What::Pause { boot_id: id, .. } => is_paused && id == boot_id,

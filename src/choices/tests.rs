@@ -192,11 +192,15 @@ fn what_later_ones_cover_for_good_is_kept_for_the_last_twenty_changes_only() {
 
 #[test]
 fn there_are_no_more_than_a_thousand() {
-    let mut choices = Choices::default();
-    for number in 0..1000 {
-        let change = block(&format!("host{number}.example.org"));
-        choices.apply(&change, NOW, BOOT).unwrap();
-    }
+    let decided = |number| Decided {
+        made: NOW,
+        what: What::Rule(
+            Target::from_text(&format!("host{number}.example.org"))
+                .unwrap()
+                .rule(Action::Block),
+        ),
+    };
+    let mut choices = Choices((0..1000).map(decided).collect());
     let told = refusal(&mut choices, &block("one.example.org"));
     assert!(told.starts_with("there are 1000 of them already"), "{told}");
 }

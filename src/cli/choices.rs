@@ -291,8 +291,10 @@ fn print(changed: &Changed, in_force: bool, out: &mut dyn Write) -> anyhow::Resu
     if let Some(checked) = &changed.now {
         print_answer(checked, out)?;
     }
-    if changed.open_ended > 0 {
-        writeln!(out, "  ended    {} open connections", changed.open_ended)?;
+    match changed.open_ended {
+        0 => {}
+        1 => writeln!(out, "  ended    1 open connection")?,
+        count => writeln!(out, "  ended    {count} open connections")?,
     }
     if !in_force {
         writeln!(

@@ -61,7 +61,8 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
         _ => "protecting",
     };
     let paused = status.paused_until_unix_seconds.map(|until| {
-        let until = clock::face(UnixSeconds(until), None);
+        let now = UnixSeconds::from_millis(clock::unix_millis());
+        let until = clock::face(UnixSeconds(until), Some(now));
         format!("paused until {until}: nothing is blocked")
     });
     let state = paused.as_deref().unwrap_or(state);

@@ -28,7 +28,7 @@ use crate::cli::EXIT_USAGE;
 use crate::clock::{self, Moment};
 use crate::config::Config;
 use crate::control::lock::{InstanceLock, LockError};
-use crate::decide::Mode;
+use crate::decide::{Mode, UnixSeconds};
 use crate::firewall::{Iptables, NotFound};
 
 /// How long the worker may take to stop in good order.
@@ -156,8 +156,11 @@ impl<'a> Supervisor<'a> {
             if let Some((mode, paused_until)) = ready.filter(|_| self.stop.is_none()) {
                 match mode {
                     _ if let Some(until) = paused_until => {
-                        let text =
-                            format!("nothing is blocked until {}", clock::face(until, None));
+                        let now = UnixSeconds::from_millis(clock::unix_millis());
+                        let text = format!(
+                            "nothing is blocked until {}",
+                            clock::face(until, Some(now))
+                        );
                         self.describe("paused", &text);
                     }
                     Mode::Enforce => self.describe("protecting", "telemetry is refused"),

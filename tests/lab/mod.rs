@@ -344,6 +344,11 @@ impl Lab {
         Daemon::start(&self.phone, self.folder(), config, &[], true)
     }
 
+    /// The same with the config, and what belongs beside it, in another folder.
+    pub(crate) fn start_daemon_in(&self, folder: &Path, config: &str) -> Daemon {
+        Daemon::start(&self.phone, folder, config, &[], true)
+    }
+
     /// The same as a module's `service.sh` does it; `module` is the module's folder.
     pub(crate) fn start_service(&self, config: &str, module: &Path) -> Daemon {
         self.start_service_with(config, module, true)
