@@ -18,6 +18,7 @@ const CORE: &[&str] = &[
     "catalogue/lint.rs",
     "catalogue/export.rs",
     "catalogue/preset.rs",
+    "choices/target.rs",
     "cli/doctor/redact.rs",
     "decode/encrypted.rs",
     "decode/form.rs",

@@ -117,7 +117,7 @@ fn a_reset_connection() {
     assert_eq!(count, 0);
 }
 
-/// Two rules in the words of the config, beside the built-in catalogue.
+/// Two rules and two answers in the words of the config, beside the built-in catalogue.
 const RULES: &str = r#"
 [[rule]]
 name = "*.openssl.test"
@@ -127,6 +127,15 @@ action = "log"
 app = "com.a"
 address = "203.0.113.66"
 action = "block"
+
+[[answer]]
+name = "*.xiaomi.com"
+app = "com.a"
+answer = "zero"
+
+[[answer]]
+name = "*.com"
+answer = "reset"
 "#;
 
 fn ruleset() -> Arc<Ruleset> {

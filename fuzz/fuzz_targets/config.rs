@@ -1,8 +1,9 @@
-//! Any text as a config and as a catalogue file: it is read, or every problem is told with its line.
+//! Any text as a config, as a catalogue file and as a file of choices: it is read, or every problem is told with its line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use muzzle::catalogue::Catalogue;
+use muzzle::choices::Choices;
 use muzzle::config::{Config, Problems};
 
 fuzz_target!(|text: &str| {
@@ -16,6 +17,13 @@ fuzz_target!(|text: &str| {
     };
     if let Err(problems) = Config::parse("config", text) {
         check(&problems);
+    }
+    match Choices::parse("choices", text) {
+        Ok(choices) => {
+            let again = Choices::parse("again", &choices.text());
+            assert_eq!(again, Ok(choices), "not written as it was read");
+        }
+        Err(problems) => check(&problems),
     }
     if let Err(problems) = Catalogue::from_files(&[("catalogue", text)]) {
         check(&problems);

@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod check;
 pub mod choices;
+pub mod completions;
 pub mod decode;
 pub mod doctor;
 pub mod duration;
@@ -16,7 +17,7 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::clock;
 use crate::decide::UnixSeconds;
@@ -77,6 +78,11 @@ enum Command {
     Catalogue(catalogue::CatalogueArgs),
     /// Find out what this kernel and this iptables can do, and what follows from it.
     Doctor(doctor::Args),
+    /// Print what bash, zsh or fish needs to complete these commands.
+    Completions(completions::Args),
+    /// What those run; not for people.
+    #[command(hide = true)]
+    Complete(completions::WordsArgs),
     /// Check that a zip, or the installed module, is whole, and who signed it.
     Verify(verify::Args),
 }
@@ -169,6 +175,14 @@ impl Cli {
                 catalogue::run(&args, config, &mut out, &mut anstream::stderr())
             }
             Command::Doctor(args) => doctor::run(&args, config, &mut out),
+            Command::Completions(args) => {
+                completions::run(&args, &mut out)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Complete(args) => {
+                completions::complete(&args, &mut Self::command(), &mut out)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Verify(args) => verify::run(&args, config, &mut out),
         }
     }

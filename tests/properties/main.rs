@@ -5,6 +5,7 @@
 
 mod answers;
 mod captures;
+mod choices;
 mod decode;
 mod dns;
 mod flow_table;
