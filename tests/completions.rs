@@ -9,9 +9,12 @@ fn bash(words: &str) -> String {
          COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _muzzle '{muzzle}'; echo \"${{COMPREPLY[@]}}\"; \
          complete -p muzzle"
     );
-    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let (found, registered) = said.split_once('\n').unwrap();
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .expect("bash is there");
+    let said = String::from_utf8(output.stdout).expect("it is text");
+    let (found, registered) = said.split_once('\n').expect("two lines");
     assert_eq!(registered.trim(), "complete -o default -F _muzzle muzzle");
     found.to_owned()
 }

@@ -145,6 +145,10 @@ pub struct Decided {
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and most are the large one"
+)]
 pub enum What {
     /// A host or an address is allowed or blocked.
     Rule(Rule),

@@ -13,6 +13,10 @@ use crate::inspect::{Asked, Checked, Ruleset};
 
 /// A host, or a host and everything below it, or addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are few of them, and most are the large one"
+)]
 pub enum Target {
     /// By name.
     Name(NamePattern),

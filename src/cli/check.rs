@@ -118,6 +118,9 @@ fn load_packages(config: &Config, app: Option<&PackageName>) -> Packages {
 
 fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
     print_answer(checked, out)?;
+    for source in checked.entry.iter().flat_map(|entry| &entry.sources) {
+        writeln!(out, "  source   {source}")?;
+    }
     match &checked.config {
         Some(path) => writeln!(out, "  config   {path}"),
         None => {
@@ -128,7 +131,7 @@ fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
     }
 }
 
-/// All but where it was read.
+/// All but where that is known from.
 pub(super) fn print_answer(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
     write!(out, "{}", checked.name)?;
     if let Some(app) = &checked.app {
@@ -178,11 +181,7 @@ fn print_entry(entry: &CheckedEntry, out: &mut dyn Write) -> std::io::Result<()>
         "  entry    {} ({action}, {category}, {region}, confidence {confidence})",
         entry.pattern
     )?;
-    writeln!(out, "  breaks   {}", entry.breaks)?;
-    for source in &entry.sources {
-        writeln!(out, "  source   {source}")?;
-    }
-    Ok(())
+    writeln!(out, "  breaks   {}", entry.breaks)
 }
 
 #[cfg(test)]

@@ -245,6 +245,10 @@ fn change(
         let told = Told { changed, in_force };
         writeln!(out, "{}", serde_json::to_string(&told)?)?;
     } else {
+        // What the name comes to says it better.
+        if !matches!(change, Change::Allow(_) | Change::Block(_)) {
+            writeln!(out, "{}", changed.done)?;
+        }
         print(&changed, in_force, out)?;
     }
     Ok(if changed.as_asked {
@@ -287,7 +291,6 @@ fn without_daemon(applied: Applied, config: Option<&Path>) -> anyhow::Result<Cha
 }
 
 fn print(changed: &Changed, in_force: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    writeln!(out, "{}", changed.done)?;
     if let Some(checked) = &changed.now {
         print_answer(checked, out)?;
     }

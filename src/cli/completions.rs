@@ -59,7 +59,11 @@ _muzzle() {
         _files
     fi
 }
-compdef _muzzle muzzle
+if [[ ${funcstack[1]} == _muzzle ]]; then
+    _muzzle
+else
+    compdef _muzzle muzzle
+fi
 "
             }
             Self::Fish => {
