@@ -313,9 +313,11 @@ impl Worker {
             }
             Order::Change(change, answer) => {
                 let result = self.change(&change).await;
+                // Names are not for the system's log.
                 match &result {
-                    Ok(changed) => log::info!("by command: {}", changed.done),
-                    Err(message) => log::error!("by command, but refused: {message}"),
+                    Ok(changed) if changed.now.is_none() => log::info!("{}", changed.done),
+                    Ok(_) => log::info!("what is decided by command has changed"),
+                    Err(_) => log::info!("a change by command was refused"),
                 }
                 let _asker_gone = answer.send(result);
             }
