@@ -112,7 +112,18 @@ fuzz_target!(|input: &[u8]| {
         }
         let (flow, length) = match seen.act {
             Act::Pass | Act::Follow | Act::Leave | Act::Vanish => continue,
-            Act::Answer { flow, length } => (flow, length),
+            Act::Answer {
+                flow,
+                length,
+                second_length,
+            } => {
+                if second_length > 0 {
+                    let second = &scratch[length..][..second_length];
+                    let second = IpPacket::parse(second).unwrap();
+                    assert_eq!(second.destination, flow.local.ip());
+                }
+                (flow, length)
+            }
             Act::Sever { flow, reset_length } => (flow, reset_length),
             Act::Rewrite { length } => {
                 let (came, rewritten) = (

@@ -10,6 +10,7 @@ pub mod datagram;
 pub mod dns_answer;
 pub mod icmp;
 mod ip_header;
+pub mod quic_close;
 pub mod segment;
 mod writer;
 
@@ -56,12 +57,14 @@ pub enum Act {
     Leave,
     /// Drop it and say nothing.
     Vanish,
-    /// Drop it and inject this many bytes, an IP packet to the local end of the flow.
+    /// Drop it and inject this many bytes, an IP packet to the local end of the flow, or two.
     Answer {
         /// The flow that is answered.
         flow: FlowKey,
         /// Bytes of the forged packet.
         length: usize,
+        /// Bytes of a second one right behind it; 0 where there is none.
+        second_length: usize,
     },
     /// Accept it with this many bytes, a whole IP packet with the same ends, in place of its own.
     Rewrite {

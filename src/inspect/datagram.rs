@@ -3,8 +3,9 @@
 
 use super::quic::QuicConnections;
 use super::{Context, Inspection, Reading};
-use crate::act::{Act, ConnectionRefusal, icmp};
+use crate::act::{Act, ConnectionRefusal, datagram as forge, icmp, quic_close};
 use crate::decide::{Evidence, FlowTable, Outcome};
+use crate::parse::quic::{self, ConnectionId, Initial, Packet};
 
 /// Flows whose refusal was told of, and for how many seconds it is not told again.
 const TOLD: (usize, u32) = (256, 300);
@@ -51,7 +52,9 @@ impl Datagrams {
             }
             let act = if verdict.1.refuses() {
                 let refusal = context.ruleset.connection_refusal(None, context.uid);
-                refuse(context, ip_packet, refusal, out)
+                let initial = first_initial(payload);
+                let quic = initial.as_ref().map(|it| (it, it.destination));
+                refuse(context, ip_packet, refusal, quic, out)
             } else {
                 Act::Pass
             };
@@ -75,20 +78,39 @@ impl Datagrams {
     }
 }
 
-/// Nobody listens there: a client of QUIC falls back to TCP.
+/// The Initial packet that a datagram starts with, of a connection that nobody has answered: its
+/// destination is the first.
+fn first_initial(payload: &[u8]) -> Option<Initial<'_>> {
+    match quic::packets(payload).next() {
+        Some(Ok(Packet::Initial(initial))) => Some(initial),
+        _ => None,
+    }
+}
+
+/// Nobody listens there. Of `quic`, a packet of a connection and the destination of its first, the
+/// client falls back to TCP; it is told in its own protocol too, for Linux hands ICMP errors to
+/// connected sockets only.
 pub(super) fn refuse(
     context: &Context<'_>,
     ip_packet: &[u8],
     refusal: ConnectionRefusal,
+    quic: Option<(&Initial<'_>, ConnectionId)>,
     out: &mut [u8],
 ) -> Act {
-    match refusal {
-        ConnectionRefusal::Drop => Act::Vanish,
-        ConnectionRefusal::Reset => {
-            icmp::port_unreachable(ip_packet, out).map_or(Act::Vanish, |length| Act::Answer {
-                flow: context.flow,
-                length,
-            })
-        }
+    if refusal == ConnectionRefusal::Drop {
+        return Act::Vanish;
+    }
+    let Some(length) = icmp::port_unreachable(ip_packet, out) else {
+        return Act::Vanish;
+    };
+    let second_length = quic.and_then(|(initial, first_destination)| {
+        forge::udp_reply(&context.flow, out.get_mut(length..)?, |payload| {
+            quic_close::write(initial, &first_destination, payload)
+        })
+    });
+    Act::Answer {
+        flow: context.flow,
+        length,
+        second_length: second_length.unwrap_or(0),
     }
 }

@@ -111,5 +111,6 @@ fn refuse(context: &Context<'_>, query: &Query<'_>, blocked: &Sighting, out: &mu
     length.map_or(Act::Vanish, |length| Act::Answer {
         flow: context.flow,
         length,
+        second_length: 0,
     })
 }

@@ -131,6 +131,7 @@ fn payload(
             let act = answer.map_or(Act::Vanish, |answer| Act::Answer {
                 flow,
                 length: answer.length,
+                second_length: 0,
             });
             Inspection {
                 act,

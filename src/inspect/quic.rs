@@ -101,14 +101,16 @@ impl QuicConnections {
         let key = (context.flow, initial.source);
         let known = self.connections.get_mut(&key, context.now).copied();
         let same = known.filter(|it| it.first_destination == initial.destination);
-        if let Some(settled) = same.and_then(|it| it.settled(context, ip_packet, out)) {
+        if let Some(settled) = same.and_then(|it| it.settled(context, ip_packet, initial, out))
+        {
             return settled; // no need to look inside
         }
         let Some((first_destination, frames)) = self.open(initial, known) else {
             return Inspection::pass(Reading::Malformed);
         };
         let same = known.filter(|it| it.first_destination == first_destination);
-        if let Some(settled) = same.and_then(|it| it.settled(context, ip_packet, out)) {
+        if let Some(settled) = same.and_then(|it| it.settled(context, ip_packet, initial, out))
+        {
             return settled;
         }
         // Versions do not change in the middle of a hello: the server chooses when it has read it
@@ -134,7 +136,8 @@ impl QuicConnections {
             let refusal = context
                 .ruleset
                 .connection_refusal(evidence.name(), context.uid);
-            let act = refuse(context, ip_packet, refusal, out);
+            let quic = Some((initial, first_destination));
+            let act = refuse(context, ip_packet, refusal, quic, out);
             (Stage::Refused(refusal), act)
         } else {
             (Stage::Passed, Act::Pass)
@@ -202,13 +205,15 @@ impl Connection {
         &self,
         context: &Context<'_>,
         ip_packet: &[u8],
+        initial: &Initial<'_>,
         out: &mut [u8],
     ) -> Option<Inspection> {
         match self.stage {
             Stage::Reading => None,
             Stage::Passed => Some(Inspection::pass(Reading::Understood)),
             Stage::Refused(refusal) => {
-                let act = refuse(context, ip_packet, refusal, out);
+                let quic = Some((initial, self.first_destination));
+                let act = refuse(context, ip_packet, refusal, quic, out);
                 Some(Inspection::act(act))
             }
         }

@@ -125,11 +125,19 @@ impl QueueWorker {
             Act::Pass => self.verdict(packet, Verdict::Accept),
             Act::Follow | Act::Leave => self.verdict(packet, self.marked(packet)),
             Act::Vanish => self.verdict(packet, Verdict::Drop),
-            Act::Answer { flow, length } => {
+            Act::Answer {
+                flow,
+                length,
+                second_length,
+            } => {
                 // Before: an entry of the phone's own would stand in the answer's way.
                 self.forget(&flow);
                 // The answer goes first, so that the app has it by the time its packet is gone.
                 self.inject(&scratch[..length], &flow, packet);
+                if second_length > 0 {
+                    let second = &scratch[length..length + second_length];
+                    self.inject(second, &flow, packet);
+                }
                 // After: the app's next query waits in this queue until that is done.
                 self.forget(&flow);
                 self.verdict(packet, Verdict::Drop);

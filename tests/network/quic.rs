@@ -24,6 +24,10 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/quic")
 /// seconds.
 const AT_ONCE_MILLISECONDS: f64 = 500.0;
 
+/// What clients take the round trip for that are told in QUIC: aioquic keeps that to itself for six
+/// times as long.
+const RTT_SECONDS: f64 = 0.2;
+
 const CHROMIUM: [&[u8]; 5] = [
     include_bytes!("../data/chromium156_1.bin"),
     include_bytes!("../data/chromium156_2.bin"),
@@ -241,16 +245,20 @@ fn silent_servers(lab: &Lab) -> [UdpSocket; 2] {
 
 /// A connected socket of the phone, as Chromium has it.
 fn socket(lab: &Lab, family: Family) -> UdpSocket {
+    let socket = unconnected(lab, family);
+    let sink = SocketAddr::new(addresses(family).sink, 443);
+    let connect = || socket.connect(sink);
+    lab.phone.within(connect).expect("there is a route");
+    socket
+}
+
+fn unconnected(lab: &Lab, family: Family) -> UdpSocket {
     let any: IpAddr = match family {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = lab.phone.within(|| {
-        let socket = UdpSocket::bind((any, 0)).expect("a port is free");
-        let sink = SocketAddr::new(addresses(family).sink, 443);
-        socket.connect(sink).expect("there is a route");
-        socket
-    });
+    let bind = || UdpSocket::bind((any, 0));
+    let socket = lab.phone.within(bind).expect("a port is free");
     let limit = Some(Duration::from_millis(500));
     socket.set_read_timeout(limit).expect("a time-out above 0");
     socket
@@ -264,6 +272,18 @@ fn error_of(socket: &UdpSocket) -> ErrorKind {
     } else {
         error.kind()
     }
+}
+
+/// With an error, and in QUIC.
+#[track_caller]
+fn assert_told(socket: &UdpSocket, family: Family) {
+    assert_eq!(error_of(socket), ErrorKind::ConnectionRefused, "{family}");
+    let mut end = [0; 64];
+    let length = socket.recv(&mut end).expect("the end of the connection");
+    // An Initial packet of version 1, RFC 9000 section 17.2.2.
+    assert_eq!(end[0] & 0xf0, 0xc0, "{family}");
+    assert_eq!(end[1..5], [0, 0, 0, 1], "{family}");
+    assert!(length > 40, "{family}");
 }
 
 #[test]
@@ -280,11 +300,7 @@ fn what_chromium_sends_is_refused_and_stays_refused() {
         });
         for again in &CHROMIUM[1..] {
             chromium.send(again).expect("nothing is pending");
-            assert_eq!(
-                error_of(&chromium),
-                ErrorKind::ConnectionRefused,
-                "{family}"
-            );
+            assert_told(&chromium, family);
         }
         assert_eq!(arrived(family), 1, "{family}");
     }
@@ -309,11 +325,7 @@ fn datagrams_that_are_sent_as_one_are_refused_as_one() {
         setsockopt(&chromium, sockopt::UdpGsoSegment, &segment_bytes).expect("Linux 4.18");
         let both = [CHROMIUM[0], CHROMIUM[1]].concat();
         chromium.send(&both).expect("nothing is pending");
-        assert_eq!(
-            error_of(&chromium),
-            ErrorKind::ConnectionRefused,
-            "{family}"
-        );
+        assert_told(&chromium, family);
         assert_eq!(arrived(family), 0, "{family}");
     }
     let counters = queue(&lab, &daemon, "connections").counters;
@@ -340,7 +352,7 @@ fn an_initial_behind_another_packet_is_refused() {
             let socket = socket(&lab, family);
             let together = [&packet[..], hello].concat();
             socket.send(&together).expect("nothing is pending");
-            assert_eq!(error_of(&socket), ErrorKind::ConnectionRefused, "{family}");
+            assert_told(&socket, family);
             let before = arrived(family);
             assert_eq!(before % 2, 0, "{family}");
             // By itself it is bulk data, and not looked at.
@@ -383,20 +395,76 @@ fn other_versions_pass_and_are_counted() {
     );
 }
 
-/// Linux looks for the IPv4 UDP socket that an ICMP error is about on the device that the error came
-/// through (net/ipv4/udp.c `__udp4_lib_err`), and what is forged comes through `lo`.
+/// Linux hands ICMP errors to connected sockets only: the others are told in QUIC.
 #[test]
-fn a_socket_bound_to_a_device_is_told_over_ipv6_only() {
+fn a_socket_that_is_not_connected_is_told_at_once_too() {
+    let mut lab = Lab::bare();
+    start_servers(&mut lab, false);
+    let daemon = start(&lab, "");
+    let door = Door::watch(&lab);
+    for family in Family::BOTH {
+        let web = addresses(family).web;
+        for options in ["unconnected", "unconnected version=2 alpn=1600", "both"] {
+            let options = format!("rtt={RTT_SECONDS} socket={options}");
+            let seen = client(&lab, &blocked(), web, &options);
+            let milliseconds = seen.milliseconds;
+            eprintln!("{family} {options}: told after {milliseconds:.1} ms");
+            assert_eq!(seen.quic, "refused by Muzzle", "{seen:?}");
+            let limit = 6000.0 * RTT_SECONDS + AT_ONCE_MILLISECONDS;
+            assert!(milliseconds < limit, "{seen:?}");
+            assert_served(&client(&lab, "free.example", web, &options));
+        }
+    }
+    door.assert_nothing_forged_left();
+    let counters = queue(&lab, &daemon, "connections").counters;
+    assert_eq!(
+        (counters.malformed, counters.inject_failed),
+        (0, 0),
+        "{counters:?}"
+    );
+}
+
+#[test]
+fn a_dropped_connection_is_silent_whatever_its_socket() {
+    let lab = Lab::bare();
+    let _servers = silent_servers(&lab);
+    let daemon = start(&lab, "[connections]\nrefuse = \"drop\"");
+    for family in Family::BOTH {
+        let web = addresses(family).sink;
+        let hello = include_bytes!("../data/aioquic1_v1.bin");
+        let socket = socket(&lab, family);
+        socket.send(hello).expect("nothing is pending");
+        assert_eq!(error_of(&socket), ErrorKind::TimedOut, "{family}");
+        let unconnected = unconnected(&lab, family);
+        unconnected
+            .send_to(hello, (web, 443))
+            .expect("there is a route");
+        assert_eq!(error_of(&unconnected), ErrorKind::TimedOut, "{family}");
+    }
+    let counters = queue(&lab, &daemon, "connections").counters;
+    assert_eq!((counters.packets, counters.dropped), (4, 4), "{counters:?}");
+}
+
+/// Linux looks for the IPv4 UDP socket that an ICMP error is about on the device that the error came
+/// through (net/ipv4/udp.c `__udp4_lib_err`), and what is forged comes through `lo`. A datagram gets
+/// there all the same.
+#[test]
+fn a_socket_bound_to_a_device_is_told() {
     let mut lab = Lab::bare();
     start_servers(&mut lab, false);
     let _daemon = start(&lab, "");
     let arrived = count_quic(&lab);
     for (family, expected) in [
-        (Family::V4, "silence"),
+        (Family::V4, "refused by Muzzle"),
         (Family::V6, "ConnectionRefusedError"),
     ] {
         let web = addresses(family).web;
-        let seen = client(&lab, &blocked(), web, "device=wlan0");
+        let seen = client(
+            &lab,
+            &blocked(),
+            web,
+            &format!("device=wlan0 rtt={RTT_SECONDS}"),
+        );
         assert_eq!(seen.quic, expected, "{seen:?}");
         assert_eq!(arrived(family), 0, "{family}");
     }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::QuicClose as Close;
 use etherparse::{
     Icmpv4Type, Icmpv6Type, LaxPacketHeaders, NetHeaders, PacketHeaders, TcpHeader,
     TransportHeader, UdpHeader, icmpv4, icmpv6,
@@ -19,6 +20,17 @@ pub(crate) fn tell(
     packet: &[u8],
     from: SocketAddr,
     to: SocketAddr,
+) -> Result<Vec<String>, String> {
+    tell_of(packet, from, to, None)
+}
+
+/// The same where it may be the end of a QUIC connection whose first packet went to
+/// `first_destination`; where that is not known, to the source of the end.
+pub(crate) fn tell_of(
+    packet: &[u8],
+    from: SocketAddr,
+    to: SocketAddr,
+    first_destination: Option<&[u8]>,
 ) -> Result<Vec<String>, String> {
     let headers = PacketHeaders::from_ip_slice(packet).map_err(|error| error.to_string())?;
     let payload = headers.payload.slice();
@@ -44,7 +56,11 @@ pub(crate) fn tell(
                 udp_checksum(udp, &headers, payload),
             )?;
             let mut lines = vec!["UDP".to_owned()];
-            tell_dns(payload, &mut lines)?;
+            if payload.first().is_some_and(|first| first & 0x80 != 0) && from.port() != 53 {
+                lines.push(tell_close(payload, first_destination)?);
+            } else {
+                tell_dns(payload, &mut lines)?;
+            }
             Ok(lines)
         }
         Some(TransportHeader::Tcp(tcp)) => {
@@ -89,6 +105,17 @@ pub(crate) fn tell(
         }
         other => Err(format!("none of UDP, TCP and ICMP: {other:?}")),
     }
+}
+
+fn tell_close(payload: &[u8], first_destination: Option<&[u8]>) -> Result<String, String> {
+    let close = Close::open(payload, first_destination);
+    let close = close.ok_or("neither DNS nor the end of a QUIC connection")?;
+    let id = String::from_utf8(close.destination.clone());
+    let id = id.unwrap_or_else(|_| format!("{:02x?}", close.destination));
+    Ok(format!(
+        "QUIC {} to `{id}`: error {}, {}",
+        close.version, close.error, close.reason
+    ))
 }
 
 /// What an ICMP error from `from` to `to` quotes: a UDP packet of `to` to `from`, at least its

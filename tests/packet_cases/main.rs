@@ -18,7 +18,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use case::{Act, Case, ENTRY_DEFAULTS, Packet, Reading};
+use case::{Act, Case, ENTRY_DEFAULTS, Packet, Part, Reading};
 use hickory_proto::rr::RecordType;
 use jiff::Timestamp;
 use muzzle::apps::Packages;
@@ -28,6 +28,7 @@ use muzzle::decide::{Uid, UnixSeconds};
 use muzzle::inspect::{
     self, Inspection, Inspector, Resolution, Ruleset, Sighting, SightingKind,
 };
+use quic::Close as QuicClose;
 
 /// As much as a queue thread has.
 const SCRATCH_BYTES: usize = 2048;
@@ -171,7 +172,12 @@ fn send(
     compare(
         "forged",
         words(&packet.forged),
-        words(&forged(&seen, &scratch, from, packet.via.unwrap_or(to))),
+        words(&forged(
+            &seen,
+            &scratch,
+            (from, packet.via.unwrap_or(to)),
+            packet,
+        )),
     );
     compare(
         "learned",
@@ -221,13 +227,22 @@ const fn reading(seen: &Inspection) -> Reading {
     }
 }
 
-fn forged(seen: &Inspection, scratch: &[u8], from: SocketAddr, to: SocketAddr) -> Vec<String> {
+fn forged(
+    seen: &Inspection,
+    scratch: &[u8],
+    (from, to): (SocketAddr, SocketAddr),
+    packet: &Packet,
+) -> Vec<String> {
     use muzzle::act::Act::{Answer, Follow, Leave, Pass, Rewrite, Sever, Vanish};
-    let (flow, length) = match seen.act {
+    let (flow, length, second_length) = match seen.act {
         Pass | Follow | Leave | Vanish => return Vec::new(),
-        Rewrite { length } => (None, length),
-        Answer { flow, length } => (Some(flow), length),
-        Sever { flow, reset_length } => (Some(flow), reset_length),
+        Rewrite { length } => (None, length, 0),
+        Answer {
+            flow,
+            length,
+            second_length,
+        } => (Some(flow), length, second_length),
+        Sever { flow, reset_length } => (Some(flow), reset_length, 0),
     };
     if let Some(flow) = flow.filter(|flow| (flow.local, flow.remote) != (from, to)) {
         return vec![format!("the act is for another flow: {flow:?}")];
@@ -235,7 +250,19 @@ fn forged(seen: &Inspection, scratch: &[u8], from: SocketAddr, to: SocketAddr) -
     if length == 0 {
         return Vec::new();
     }
-    forged::tell(&scratch[..length], to, from).unwrap_or_else(|error| vec![error])
+    let first_destination = packet.payload.iter().find_map(|part| match part {
+        Part::Initial(initial) => initial.first_destination.as_deref(),
+        _ => None,
+    });
+    let (first, rest) = scratch.split_at(length);
+    let packets = [first, &rest[..second_length]];
+    let packets = packets.into_iter().filter(|packet| !packet.is_empty());
+    packets
+        .flat_map(|packet| {
+            let told = forged::tell_of(packet, to, from, first_destination.map(str::as_bytes));
+            told.unwrap_or_else(|error| vec![error])
+        })
+        .collect()
 }
 
 fn learned_words(learned: &Resolution) -> String {

@@ -249,15 +249,23 @@ pub(super) fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset)
     if ruleset.policy.mode() == muzzle::decide::Mode::Observe {
         assert!(passes, "{seen:?}");
     }
-    let (flow, length) = match seen.act {
+    let (flow, length, second_length) = match seen.act {
         Act::Pass | Act::Follow | Act::Leave | Act::Vanish => return,
-        Act::Answer { flow, length } => (flow, length),
-        Act::Sever { flow, reset_length } => (flow, reset_length),
+        Act::Answer {
+            flow,
+            length,
+            second_length,
+        } => (flow, length, second_length),
+        Act::Sever { flow, reset_length } => (flow, reset_length, 0),
         Act::Rewrite { .. } => panic!("only answers are rewritten: {seen:?}"),
     };
     assert!(length <= scratch.len(), "{seen:?}");
     if length > 0 {
         forged::tell(&scratch[..length], flow.remote, flow.local).unwrap();
+    }
+    if second_length > 0 {
+        let second = &scratch[length..][..second_length];
+        forged::tell(second, flow.remote, flow.local).unwrap();
     }
 }
 

@@ -23,6 +23,8 @@ mod suffixes;
 #[path = "../replay/write.rs"]
 mod write;
 
+use quic_packets::Close as QuicClose;
+
 use proptest::prelude::*;
 
 /// Bytes that are nearly `valid`: some of them changed, the end perhaps cut off.

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use muzzle::act::Act;
+use muzzle::act::{Act, quic_close};
 use muzzle::apps::Packages;
 use muzzle::catalogue::Catalogue;
 use muzzle::config::Config;
 use muzzle::decide::{Outcome, UnixSeconds};
 use muzzle::inspect::{Inspector, Reading, Ruleset};
-use muzzle::parse::quic::{MAX_INITIAL_BYTES, Packet, crypto_frames, packets};
+use muzzle::parse::quic::{ConnectionId, MAX_INITIAL_BYTES, Packet, crypto_frames, packets};
 use muzzle::parse::reassembly::Reassembly;
 use muzzle::parse::tls::server_name_in_handshake;
 use muzzle::parse::{Detected, DomainName};
@@ -18,7 +18,7 @@ use proptest::sample::Index;
 use tls_parser::{SNIType, TlsExtension, TlsMessage, TlsMessageHandshake};
 
 use super::inspector::datagram;
-use super::quic_packets::{Initial, crypto};
+use super::quic_packets::{Close, Initial, crypto};
 use super::streams::hello_in_handshake;
 use super::{damaged, forged};
 
@@ -254,10 +254,12 @@ proptest! {
                 prop_assert!(seen.sighting.is_none());
                 continue;
             }
-            let Act::Answer { length, .. } = seen.act else {
+            let Act::Answer { length, second_length, .. } = seen.act else {
                 panic!("{seen:?}");
             };
             forged::tell(&scratch[..length], ends.1, ends.0).unwrap();
+            let second = &scratch[length..][..second_length];
+            forged::tell(second, ends.1, ends.0).unwrap();
             let told = seen.sighting.map(|it| (it.outcome, it.name.to_string()));
             let expected = (!refused).then(|| (Outcome::Blocked, NAME.to_owned()));
             prop_assert_eq!(told, expected);
@@ -273,6 +275,53 @@ proptest! {
             let name = theirs.and_then(|name| DomainName::from_ascii(&name).ok());
             let expected = name.map_or(Detected::NotPresent, Detected::Found);
             prop_assert_eq!(server_name_in_handshake(&hello), expected);
+        }
+    }
+
+    /// Whatever connection is refused, its end can be read with the keys that its client has.
+    #[test]
+    fn an_end_can_be_read_by_whom_it_is_for(
+        version in 1..=2_u32,
+        [destination, first_destination, source] in prop::array::uniform3(
+            prop::collection::vec(any::<u8>(), 0..=20)
+        ),
+        room in 0..200_usize,
+    ) {
+        let sent = Initial {
+            version,
+            destination: &destination,
+            first_destination: &first_destination,
+            source: &source,
+            token: b"",
+            number: 0,
+            frames: &crypto(0, b"hello"),
+        };
+        let sent = sent.packet();
+        let Some(Ok(Packet::Initial(initial))) = packets(&sent).next() else {
+            panic!("it is an Initial");
+        };
+        let first = ConnectionId::new(&first_destination).unwrap();
+        let mut out = vec![0xee; room];
+        let length = quic_close::write(&initial, &first, &mut out);
+        let whole = 7 + source.len() + destination.len() + 2 + 38;
+        prop_assert_eq!(length, (room >= whole).then_some(whole));
+        if length.is_some() {
+            let close = Close {
+                version,
+                destination: source,
+                source: destination,
+                error: 2,
+                reason: "refused by Muzzle".to_owned(),
+            };
+            prop_assert_eq!(Close::open(&out[..whole], Some(&first_destination)), Some(close));
+            // Nobody else's keys open it.
+            prop_assert_eq!(Close::open(&out[..whole], Some(b"another")), None);
+            prop_assert!(matches!(
+                packets(&out[..whole]).next(),
+                Some(Ok(Packet::Initial(end))) if end.version == initial.version
+                    && end.destination == initial.source
+                    && end.source == initial.destination
+            ));
         }
     }
 

@@ -10,8 +10,9 @@ const ACK: u64 = 0x02;
 /// An ACK with ECN counts.
 const ACK_ECN: u64 = 0x03;
 const CRYPTO: u64 = 0x06;
-/// A CONNECTION_CLOSE by the transport, the only kind that an Initial may carry.
-const CONNECTION_CLOSE: u64 = 0x1c;
+/// A CONNECTION_CLOSE by the transport, the only kind that an Initial may carry (RFC 9000 section
+/// 19.19).
+pub const CONNECTION_CLOSE: u64 = 0x1c;
 
 /// A piece of the handshake (RFC 9000 section 19.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

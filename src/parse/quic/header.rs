@@ -9,6 +9,11 @@ const LONG_HEADER: u8 = 0x80;
 /// Longest connection ID of versions 1 and 2 (RFC 9000 section 17.2).
 const MAX_CONNECTION_ID_BYTES: usize = 20;
 
+/// RFC 9000 section 15.
+const V1_NUMBER: u32 = 1;
+/// RFC 9369 section 3.1.
+const V2_NUMBER: u32 = 0x6b33_43cf;
+
 /// A version whose Initial packets can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -21,9 +26,19 @@ pub enum Version {
 impl Version {
     const fn from_number(number: u32) -> Option<Self> {
         match number {
-            1 => Some(Self::V1),
-            0x6b33_43cf => Some(Self::V2),
+            V1_NUMBER => Some(Self::V1),
+            V2_NUMBER => Some(Self::V2),
             _ => None,
+        }
+    }
+
+    /// How an Initial packet begins whose packet number has one byte: its first byte, which is
+    /// still to be protected, and the version.
+    #[must_use]
+    pub const fn initial_start(self) -> (u8, u32) {
+        match self {
+            Self::V1 => (0xc0, V1_NUMBER),
+            Self::V2 => (0xd0, V2_NUMBER),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Packet protection of a client's Initial packets (RFC 9001 section 5, RFC 9369 section 3.3).
+//! Packet protection of Initial packets (RFC 9001 section 5, RFC 9369 section 3.3): a client's are
+//! opened, a server's are sealed.
 
 use std::ops::Range;
 
@@ -18,7 +19,8 @@ pub const MAX_INITIAL_BYTES: usize = 4096;
 /// (RFC 9001 section 5.4.2).
 const MAX_NUMBER_BYTES: usize = 4;
 const SAMPLE_BYTES: usize = 16;
-const TAG_BYTES: usize = 16;
+/// Length of the tag at the end of a packet (RFC 9001 section 5.3).
+pub const TAG_BYTES: usize = 16;
 const IV_BYTES: usize = 12;
 
 /// What keys are made of in one version. Labels are written out as HKDF-Expand-Label takes them
@@ -52,23 +54,29 @@ const V2: Derivation = Derivation {
     header: b"\x00\x10\x0ftls13 quicv2 hp\x00",
 };
 
+/// RFC 9001 section 5.2.
 const CLIENT_SECRET: &[u8] = b"\x00\x20\x0ftls13 client in\x00";
+const SERVER_SECRET: &[u8] = b"\x00\x20\x0ftls13 server in\x00";
 
-/// A client's Initial keys. AES-128-GCM whatever the handshake will agree on.
-struct ClientKeys {
+/// The Initial keys of one end. AES-128-GCM whatever the handshake will agree on.
+struct Keys {
     payload: Aes128Gcm,
     iv: [u8; IV_BYTES],
     header: Aes128,
 }
 
-impl ClientKeys {
-    fn new(version: Version, destination: &ConnectionId) -> Result<Self, Malformed> {
+impl Keys {
+    fn new(
+        version: Version,
+        first_destination: &ConnectionId,
+        end: &[u8],
+    ) -> Result<Self, Malformed> {
         let derivation = match version {
             Version::V1 => &V1,
             Version::V2 => &V2,
         };
-        let initial = Hkdf::<Sha256>::new(Some(&derivation.salt), destination.as_bytes());
-        let secret: [u8; 32] = expand(&initial, CLIENT_SECRET)?;
+        let initial = Hkdf::<Sha256>::new(Some(&derivation.salt), first_destination.as_bytes());
+        let secret: [u8; 32] = expand(&initial, end)?;
         let secret = Hkdf::<Sha256>::from_prk(&secret).map_err(|_| Malformed)?;
         let key: [u8; 16] = expand(&secret, derivation.key)?;
         let header: [u8; 16] = expand(&secret, derivation.header)?;
@@ -99,6 +107,14 @@ impl ClientKeys {
     }
 }
 
+/// What the mask of a packet's header comes from.
+fn sample(packet: &[u8], number_at: usize) -> Result<[u8; SAMPLE_BYTES], Malformed> {
+    let rest = packet.get(number_at + MAX_NUMBER_BYTES..);
+    rest.and_then(|rest| rest.first_chunk())
+        .copied()
+        .ok_or(Malformed)
+}
+
 /// Fails only where HKDF cannot give so many bytes.
 fn expand<const N: usize>(secret: &Hkdf<Sha256>, label: &[u8]) -> Result<[u8; N], Malformed> {
     let mut out = [0; N];
@@ -117,13 +133,8 @@ impl Initial<'_> {
         first_destination: &ConnectionId,
         out: &mut [u8; MAX_INITIAL_BYTES],
     ) -> Result<Range<usize>, Malformed> {
-        let keys = ClientKeys::new(self.version, first_destination)?;
-        let sample = self
-            .packet
-            .get(self.number_at + MAX_NUMBER_BYTES..)
-            .and_then(|rest| rest.first_chunk())
-            .ok_or(Malformed)?;
-        let mask = keys.header_mask(*sample);
+        let keys = Keys::new(self.version, first_destination, CLIENT_SECRET)?;
+        let mask = keys.header_mask(sample(self.packet, self.number_at)?);
         let packet = out.get_mut(..self.packet.len()).ok_or(Malformed)?;
         packet.copy_from_slice(self.packet);
         let first = packet.first_mut().ok_or(Malformed)?;
@@ -143,6 +154,40 @@ impl Initial<'_> {
             .map_err(|_| Malformed)?;
         Ok(frames_at..end)
     }
+}
+
+/// Encrypts a server's Initial packet in place, with the keys of a connection whose first packet was
+/// sent to `first_destination`. Its packet number stands at `number_at`, behind it the frames, and
+/// at the end room for the tag ([`TAG_BYTES`]).
+///
+/// # Errors
+/// The packet is shorter than its protection needs: 20 bytes from `number_at` on (RFC 9001 section
+/// 5.4.2).
+pub fn seal_from_server(
+    version: Version,
+    first_destination: &ConnectionId,
+    packet: &mut [u8],
+    number_at: usize,
+) -> Result<(), Malformed> {
+    let keys = Keys::new(version, first_destination, SERVER_SECRET)?;
+    let number_bytes = usize::from(*packet.first().ok_or(Malformed)? & 3) + 1;
+    let frames_at = number_at + number_bytes;
+    let (header, rest) = packet.split_at_mut_checked(frames_at).ok_or(Malformed)?;
+    let number = header.get(number_at..).ok_or(Malformed)?;
+    let nonce = keys.nonce(number);
+    let (frames, tag) = rest.split_last_chunk_mut::<TAG_BYTES>().ok_or(Malformed)?;
+    *tag = keys
+        .payload
+        .encrypt_inout_detached(&nonce.into(), header, frames.into())
+        .map_err(|_| Malformed)?
+        .into();
+    let mask = keys.header_mask(sample(packet, number_at)?);
+    *packet.first_mut().ok_or(Malformed)? ^= mask[0] & 0x0f;
+    let number = packet.get_mut(number_at..frames_at).ok_or(Malformed)?;
+    for (byte, mask) in number.iter_mut().zip(&mask[1..]) {
+        *byte ^= mask;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -213,6 +258,47 @@ mod tests {
             });
             assert_eq!(opened, None, "byte {at}");
         }
+    }
+
+    /// RFC 9001 appendix A.3 and RFC 9369 appendix A.3.
+    #[test]
+    fn what_a_server_sends_is_sealed_as_in_the_rfcs() {
+        let (id, frames) = (
+            "0008f067a5502a4262b50040750001",
+            "02000000000600405a020000560303eefce7f7b37ba1d1632e96677825ddf73988cfc79825df566dc543\
+             0b9a045a1200130100002e00330024001d00209d3c940d89690b84d08a60993c144eca684d1081287c83\
+             4d5311bcf32bb9da1a002b00020304",
+        );
+        let v1 = "cf000000010008f067a5502a4262b5004075c0d95a482cd0991cd25b0aac406a5816b6394100f3\
+            7a1c69797554780bb38cc5a99f5ede4cf73c3ec2493a1839b3dbcba3f6ea46c5b7684df3548e7ddeb9c3\
+            bf9c73cc3f3bded74b562bfb19fb84022f8ef4cdd93795d77d06edbb7aaf2f58891850abbdca3d20398c\
+            276456cbc42158407dd074ee";
+        let v2 = "dc6b3343cf0008f067a5502a4262b5004075d92faaf16f05d8a4398c47089698baeea26b91eb76\
+            1d9b89237bbf87263017915358230035f7fd3945d88965cf17f9af6e16886c61bfc703106fbaf3cb4cfa\
+            52382dd16a393e42757507698075b2c984c707f0a0812d8cd5a6881eaf21ceda98f4bd23f6fe1a3e2c43\
+            edd9ce7ca84bed8521e2e140";
+        let destination = ConnectionId::new(&RFC_DESTINATION).unwrap();
+        for (version, start, sealed) in [
+            (Version::V1, "c100000001", v1),
+            (Version::V2, "d16b3343cf", v2),
+        ] {
+            let mut packet = hex(&[start, id, frames].concat());
+            packet.extend([0; TAG_BYTES]);
+            seal_from_server(version, &destination, &mut packet, 18).unwrap();
+            assert_eq!(packet, hex(sealed), "{version:?}");
+            for length in 0..18 + 20 {
+                let cut = &mut packet[..length];
+                let refused = seal_from_server(version, &destination, cut, 18);
+                assert_eq!(refused, Err(Malformed), "{length}");
+            }
+        }
+    }
+
+    fn hex(digits: &str) -> Vec<u8> {
+        let pairs = digits.as_bytes().chunks(2);
+        pairs
+            .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
     }
 
     #[test]

@@ -14,9 +14,9 @@ mod frame;
 mod header;
 mod keys;
 
-pub use frame::{CryptoFrame, crypto_frames};
+pub use frame::{CONNECTION_CLOSE, CryptoFrame, crypto_frames};
 pub use header::{ConnectionId, Initial, Packet, Version, packets, starts_initial};
-pub use keys::MAX_INITIAL_BYTES;
+pub use keys::{MAX_INITIAL_BYTES, TAG_BYTES, seal_from_server};
 
 use super::Malformed;
 use super::cursor::Cursor;

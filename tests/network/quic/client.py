@@ -1,9 +1,13 @@
 """A QUIC client that falls back to TLS over TCP, as HTTP/3 clients do. Prints one line of JSON.
 
     client.py NAME ADDRESS PORT [version=1|2] [also=1|2] [alpn=BYTES] [send=BYTES] [device=NAME]
+        [socket=connected|unconnected|both] [rtt=SECONDS]
 
 version: of its first packet; also: another that it offers; alpn: protocols of so many bytes besides
-its own, which make the hello longer; send: bytes that it sends; device: what its socket is bound to.
+its own, which make the hello longer; send: bytes that it sends; device: what its socket is bound to;
+socket: connected, as Chromium's; unconnected, as most libraries'; both families in one, unconnected, as
+Java's; rtt: what it takes the round trip for at first. Six times that is how long aioquic keeps to
+itself that the other end has closed.
 """
 
 import asyncio
@@ -61,19 +65,29 @@ async def over_quic(name, address, port, options):
         supported_versions=also + [version],
         verify_mode=ssl.CERT_NONE,
         # A busy machine is no lossy network: nothing is sent again because it took long.
-        initial_rtt=1.0,
+        initial_rtt=float(options.get("rtt", "1")),
     )
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    kind = options.get("socket", "connected")
+    is_v6 = ":" in address
+    if kind == "both":
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        address = address if is_v6 else f"::ffff:{address}"
+        is_v6 = True
+    else:
+        sock = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM)
     if "device" in options:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, options["device"].encode())
     sock.setblocking(False)
-    sock.connect((address, port))
+    if kind == "connected":
+        sock.connect((address, port))
+    else:
+        sock.bind(("", 0))
     quic = QuicConnection(configuration=configuration)
     payload = bytes(int(options.get("send", "1")))
     loop = asyncio.get_running_loop()
     _, client = await loop.create_datagram_endpoint(lambda: Client(quic, payload), sock=sock)
-    client.connect(sock.getpeername())
+    client.connect((address, port, 0, 0) if is_v6 else (address, port))
     start = time.monotonic()  # the hello is on its way
     try:
         outcome = await asyncio.wait_for(client.outcome, LIMIT_SECONDS)
