@@ -248,7 +248,7 @@ fn datagram(port: u16, to: [u8; 4], to_port: u16, payload: &[u8]) -> Vec<u8> {
 
 /// The answers to the allowed query of [`packets`]: one with an alias that is blocked, one with
 /// an alias and two addresses.
-fn answers(port: u16) -> [Vec<u8>; 2] {
+fn answer_messages() -> [Vec<u8>; 2] {
     let mut start = QUERY[..QUERY.len() - 11].to_vec();
     (start[2], start[18]) = (0x81, b'n');
     start[11] = 0;
@@ -268,6 +268,12 @@ fn answers(port: u16) -> [Vec<u8>; 2] {
     .concat();
     [(blocked, 1), (fine, 3)].map(|(mut message, records)| {
         message[7] = records;
+        message
+    })
+}
+
+fn answers(port: u16) -> [Vec<u8>; 2] {
+    answer_messages().map(|message| {
         let ip = PacketBuilder::ipv4(RESOLVER, PHONE, 64);
         let mut packet = Vec::new();
         ip.udp(53, port).write(&mut packet, &message).unwrap();
@@ -350,5 +356,52 @@ fn the_way_of_every_answer() {
         }
     });
     assert_eq!((rewritten, learned, unasked), (2000, 4000, 4000));
+    assert_eq!(count, 0);
+}
+
+/// Refused in place, refused in pieces so that the connection ends, and passed in pieces.
+#[test]
+fn the_way_of_every_answer_over_tcp() {
+    let ruleset = ruleset();
+    let [blocked, fine] = answer_messages().map(|message| {
+        let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+        [&length[..], &message].concat()
+    });
+    let segment = |port: u16, sequence: u32, payload: &[u8]| {
+        let header = PacketBuilder::ipv4(RESOLVER, PHONE, 64).tcp(53, port, sequence, 0xffff);
+        let mut packet = Vec::new();
+        header.psh().ack(1053).write(&mut packet, payload).unwrap();
+        packet
+    };
+    let [half, end] = [5000, 5000 + u32::try_from(fine.len()).unwrap()];
+    let traffic: Vec<_> = (1024..3024)
+        .map(|port| {
+            let answers = [
+                segment(port, half, &fine[..40]),
+                segment(port, half + 40, &fine[40..]),
+                segment(port, end, &blocked),
+                segment(port, end + 100, &blocked[..60]),
+                segment(port, end + 160, &blocked[60..]),
+            ];
+            (packets(port).swap_remove(4), answers)
+        })
+        .collect();
+    let mut scratch = [0; 2048];
+    let mut inspector = Inspector::default();
+    let (mut rewritten, mut severed, mut learned) = (0, 0, 0);
+    let count = allocations(|| {
+        for (query, answers) in &traffic {
+            inspector.inspect(query, None, UnixSeconds(0), &ruleset, &mut scratch);
+            for answer in answers {
+                let now = UnixSeconds(0);
+                let (seen, resolution) =
+                    inspector.inspect_answer(answer, now, &ruleset, &mut scratch);
+                rewritten += i32::from(matches!(seen.act, Act::Rewrite { .. }));
+                severed += i32::from(matches!(seen.act, Act::Sever { .. }));
+                learned += resolution.map_or(0, |it| it.addresses().len());
+            }
+        }
+    });
+    assert_eq!((rewritten, severed, learned), (2000, 2000, 4000));
     assert_eq!(count, 0);
 }

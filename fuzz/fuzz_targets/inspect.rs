@@ -36,16 +36,23 @@ fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Whether a packet of this kind is the answer of a resolver.
+/// Whether a packet of this kind is the answer of a resolver, over UDP or over TCP.
 const fn is_answer(kind: u8) -> bool {
-    kind & 3 == 1 && kind & 0x80 != 0
+    match kind & 3 {
+        1 => kind & 0x80 != 0,
+        3 => kind & 0x0c == 0x0c,
+        _ => false,
+    }
 }
 
 /// Headers around `bytes`, so that the fuzzer need not find them: raw, UDP to one of a few ports or
 /// from port 53, or TCP to one of a few ports, the sequence number following from what was sent before.
 fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
     let ports = [53_u16, 443, 80, 5222];
-    let port = ports[usize::from(kind >> 2 & 3)];
+    let port = match kind & 3 {
+        3 if is_answer(kind) => 53,
+        _ => ports[usize::from(kind >> 2 & 3)],
+    };
     match kind & 3 {
         0 => bytes.to_vec(),
         1 => {
@@ -73,7 +80,14 @@ fn wrap(kind: u8, bytes: &[u8], sequence: &mut u32) -> Vec<u8> {
             segment.extend([0, 0, 0x13, 0x88, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
             segment.extend(bytes);
             *sequence = sequence.wrapping_add(u32::try_from(bytes.len()).unwrap());
-            ipv4(6, &segment)
+            if is_answer(kind) {
+                segment[..4].rotate_left(2);
+            }
+            let mut packet = ipv4(6, &segment);
+            if is_answer(kind) {
+                packet[12..20].rotate_left(4);
+            }
+            packet
         }
     }
 }

@@ -6,8 +6,8 @@
 use super::DnsRefusal;
 use super::writer::Writer;
 use crate::parse::dns::{
-    CLASS_IN, EDNS_DNSSEC_OK, FLAG_RESPONSE, HEADER_BYTES, LENGTH_PREFIX_BYTES, Query, TYPE_A,
-    TYPE_AAAA, TYPE_OPT, TYPE_SOA,
+    CLASS_IN, EDNS_DNSSEC_OK, Edns, FLAG_RESPONSE, HEADER_BYTES, LENGTH_PREFIX_BYTES, Query,
+    TYPE_A, TYPE_AAAA, TYPE_OPT, TYPE_SOA,
 };
 
 /// What the answer repeats of the query's flags: opcode, RD, and CD (RFC 4035 section 3.2.2).
@@ -35,6 +35,15 @@ const SOA_DATA_BYTES: usize = SOA_MNAME.len() + SOA_RNAME.len() + 5 * 4;
 const EDNS_UDP_PAYLOAD_BYTES: u16 = 1232;
 /// Extended DNS Error option (RFC 8914 section 2): INFO-CODE 15 "Blocked" (section 4.16).
 const EDNS_BLOCKED: [u8; 6] = [0, 15, 0, 2, 0, 15];
+/// Option code of Padding (RFC 7830 section 3).
+const EDNS_PADDING: u16 = 12;
+const OPTION_HEADER_BYTES: usize = 4;
+/// Root, type, class, TTL and length of the data.
+const ROOT_RECORD_BYTES: usize = 11;
+/// An OPT record that says [`EDNS_BLOCKED`].
+const OPT_BYTES: usize = ROOT_RECORD_BYTES + EDNS_BLOCKED.len();
+/// Record type NULL: anything at all.
+const TYPE_NULL: u16 = 10;
 
 /// Writes into `out` the answer that refuses `query`; records in it live for `ttl_secs`.
 ///
@@ -48,34 +57,58 @@ pub fn write(
     out: &mut [u8],
 ) -> Option<usize> {
     let ttl_secs = ttl_secs.min(MAX_TTL_SECS);
-    let (rcode, zero, soa) = match refusal {
-        DnsRefusal::Nxdomain => (RCODE_NXDOMAIN, false, true),
-        DnsRefusal::Nodata => (RCODE_NO_ERROR, false, true),
-        DnsRefusal::Zero => (RCODE_NO_ERROR, true, true),
-        DnsRefusal::Refused => (RCODE_REFUSED, false, false),
-        DnsRefusal::Drop => return None,
-    };
+    let (rcode, zero, soa) = meaning(refusal)?;
     let (header, body) = out.split_first_chunk_mut::<HEADER_BYTES>()?;
     let mut writer = Writer::new(body);
-    put_questions(&mut writer, query)?;
-    let answers = if zero {
-        put_zero_addresses(&mut writer, query, ttl_secs)?
-    } else {
-        0
-    };
-    let soa = soa && answers == 0;
-    if soa {
-        put_soa(&mut writer, query, ttl_secs)?;
+    let [answers, authorities] = put_sections(&mut writer, query, (zero, soa), ttl_secs)?;
+    if let Some(edns) = query.edns() {
+        put_edns(&mut writer, edns, None)?;
     }
-    put_edns(&mut writer, query)?;
-    let counts = [
-        query.question_count(),
-        answers,
-        u16::from(soa),
-        u16::from(query.edns().is_some()),
-    ];
-    put_header(header, query, rcode, counts)?;
+    let additionals = u16::from(query.edns().is_some());
+    put_header(header, query, rcode, [answers, authorities, additionals])?;
     Some(HEADER_BYTES + writer.written())
+}
+
+/// Writes the same over another answer to `query` of `message_bytes`, whose length it keeps; `out`
+/// is the start of that, as much as can still be changed. What is too much is padding: of EDNS (RFC
+/// 7830) or, where the query has none, a NULL record (RFC 1035 section 3.3.10). Both may hold
+/// anything, such as what follows `out`. Records that do not fit are left out: a refusal without
+/// SOA is not cached.
+///
+/// None where not even that fits, which no answer with an alias comes to.
+#[must_use]
+pub fn write_in_place(
+    query: &Query<'_>,
+    refusal: DnsRefusal,
+    ttl_secs: u32,
+    message_bytes: usize,
+    out: &mut [u8],
+) -> Option<()> {
+    let ttl_secs = ttl_secs.min(MAX_TTL_SECS);
+    let (rcode, zero, soa) = meaning(refusal)?;
+    let mut write = |records| {
+        let (header, body) = out.split_first_chunk_mut::<HEADER_BYTES>()?;
+        let mut writer = Writer::new(body);
+        let [answers, authorities] = put_sections(&mut writer, query, records, ttl_secs)?;
+        let left = message_bytes.checked_sub(HEADER_BYTES + writer.written())?;
+        let additionals = put_padding(&mut writer, query, left)?;
+        put_header(header, query, rcode, [answers, authorities, additionals])?;
+        let end = writer.written();
+        body.get_mut(end..)?.fill(0);
+        Some(())
+    };
+    write((zero, soa)).or_else(|| write((false, false)))
+}
+
+/// Code, whether unspecified addresses are given, and whether an SOA; none where nothing is said.
+const fn meaning(refusal: DnsRefusal) -> Option<(u16, bool, bool)> {
+    match refusal {
+        DnsRefusal::Nxdomain => Some((RCODE_NXDOMAIN, false, true)),
+        DnsRefusal::Nodata => Some((RCODE_NO_ERROR, false, true)),
+        DnsRefusal::Zero => Some((RCODE_NO_ERROR, true, true)),
+        DnsRefusal::Refused => Some((RCODE_REFUSED, false, false)),
+        DnsRefusal::Drop => None,
+    }
 }
 
 /// The same for a query that came over TCP: the answer with its length before it (RFC 1035
@@ -93,17 +126,39 @@ pub fn write_framed(
     Some(LENGTH_PREFIX_BYTES + length)
 }
 
-/// RFC 1035 section 4.1.1; AA, TC, Z and AD are 0.
+/// The question section, and of the records that are wanted, unspecified addresses or else an SOA,
+/// those that there are; returns how many answers and authorities.
+fn put_sections(
+    writer: &mut Writer<'_>,
+    query: &Query<'_>,
+    (zero, soa): (bool, bool),
+    ttl_secs: u32,
+) -> Option<[u16; 2]> {
+    put_questions(writer, query)?;
+    let answers = if zero {
+        put_zero_addresses(writer, query, ttl_secs)?
+    } else {
+        0
+    };
+    let soa = soa && answers == 0;
+    if soa {
+        put_soa(writer, query, ttl_secs)?;
+    }
+    Some([answers, u16::from(soa)])
+}
+
+/// RFC 1035 section 4.1.1; AA, TC, Z and AD are 0. `counts` are those of the records.
 fn put_header(
     header: &mut [u8],
     query: &Query<'_>,
     rcode: u16,
-    counts: [u16; 4],
+    counts: [u16; 3],
 ) -> Option<()> {
     let flags = FLAG_RESPONSE | query.flags() & ECHOED_FLAGS | RECURSION_AVAILABLE | rcode;
     let mut writer = Writer::new(header);
     writer.put_u16(query.id())?;
     writer.put_u16(flags)?;
+    writer.put_u16(query.question_count())?;
     counts
         .into_iter()
         .try_for_each(|count| writer.put_u16(count))
@@ -168,19 +223,42 @@ fn put_soa(writer: &mut Writer<'_>, query: &Query<'_>, ttl_secs: u32) -> Option<
     writer.put_u32(ttl_secs)
 }
 
-/// An OPT record where the query had one (RFC 6891 section 6.1.1): version 0, DO repeated (RFC
-/// 3225 section 3).
-fn put_edns(writer: &mut Writer<'_>, query: &Query<'_>) -> Option<()> {
-    let Some(edns) = query.edns() else {
-        return Some(());
-    };
+/// The last `bytes` of a message, or what of them is not merely filled; returns how many records
+/// they are.
+fn put_padding(writer: &mut Writer<'_>, query: &Query<'_>, bytes: usize) -> Option<u16> {
+    if let Some(edns) = query.edns() {
+        let padding = match bytes.checked_sub(OPT_BYTES)? {
+            0 => None,
+            more => Some(more.checked_sub(OPTION_HEADER_BYTES)?),
+        };
+        put_edns(writer, edns, padding)?;
+        return Some(1);
+    }
+    if bytes == 0 {
+        return Some(0);
+    }
+    writer.put_u8(0)?; // owner: the root
+    let data_bytes = bytes.checked_sub(ROOT_RECORD_BYTES)?;
+    put_record_fields(writer, TYPE_NULL, 0, data_bytes)?;
+    Some(1)
+}
+
+/// An OPT record, as there is one where the query has one (RFC 6891 section 6.1.1): version 0, DO
+/// repeated (RFC 3225 section 3). Of the option for `padding` bytes, if any, only the header.
+fn put_edns(writer: &mut Writer<'_>, edns: Edns, padding: Option<usize>) -> Option<()> {
     let dnssec_ok = if edns.dnssec_ok { EDNS_DNSSEC_OK } else { 0 };
     writer.put_u8(0)?;
     writer.put_u16(TYPE_OPT)?;
     writer.put_u16(EDNS_UDP_PAYLOAD_BYTES)?;
     writer.put_u32(dnssec_ok)?;
-    writer.put_u16(u16::try_from(EDNS_BLOCKED.len()).ok()?)?;
-    writer.put(&EDNS_BLOCKED)
+    let padding_bytes = padding.map_or(0, |bytes| OPTION_HEADER_BYTES + bytes);
+    writer.put_u16(u16::try_from(EDNS_BLOCKED.len() + padding_bytes).ok()?)?;
+    writer.put(&EDNS_BLOCKED)?;
+    if let Some(bytes) = padding {
+        writer.put_u16(EDNS_PADDING)?;
+        writer.put_u16(u16::try_from(bytes).ok()?)?;
+    }
+    Some(())
 }
 
 /// What stands between a record's owner and its data, class IN.

@@ -1,5 +1,7 @@
 //! Forged TCP segments (RFC 9293).
 
+use std::ops::Range;
+
 use super::ip_header::Ends;
 use super::writer::Writer;
 use crate::decide::FlowKey;
@@ -53,6 +55,35 @@ pub fn tcp_reply(
         .get_mut(CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2)?
         .copy_from_slice(&checksum);
     Some(ends.header_bytes() + segment.len())
+}
+
+/// Writes into `out` a packet with `segment`, a TCP segment with its header, from the flow's remote
+/// end to the phone; its checksum is still that of `segment`.
+///
+/// Returns the length of the packet; none where `out` is too small, or the flow's ends are of
+/// different families.
+#[must_use]
+pub fn copy(flow: &FlowKey, segment: &[u8], out: &mut [u8]) -> Option<usize> {
+    let ends = Ends::reply(flow)?;
+    ends.write_header(TCP, segment.len(), out)?;
+    let length = ends.header_bytes() + segment.len();
+    out.get_mut(ends.header_bytes()..length)?
+        .copy_from_slice(segment);
+    Some(length)
+}
+
+/// Sets the checksum of `packet`, which [`copy`] has written and its caller has changed.
+///
+/// None where it has no whole TCP header.
+#[must_use]
+pub fn set_checksum(flow: &FlowKey, packet: &mut [u8]) -> Option<()> {
+    const FIELD: Range<usize> = CHECKSUM_OFFSET..CHECKSUM_OFFSET + 2;
+    let ends = Ends::reply(flow)?;
+    let segment = packet.get_mut(ends.header_bytes()..)?;
+    segment.get_mut(FIELD)?.fill(0);
+    let checksum = ends.checksum(TCP, segment);
+    segment.get_mut(FIELD)?.copy_from_slice(&checksum);
+    Some(())
 }
 
 /// Writes into `out` the reset that answers `segment`, which the phone sent (RFC 9293 section

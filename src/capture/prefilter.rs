@@ -23,7 +23,7 @@ const U32_BYTES: usize = 4;
 pub enum Picked {
     /// Those for what goes out, on this flow.
     Outgoing(FlowKey),
-    /// That for answers of resolvers, which come in.
+    /// Those for answers of resolvers, which come in.
     Answer,
 }
 
@@ -78,6 +78,10 @@ impl Prefilter {
                 let segment = TcpSegment::parse(packet.payload)?;
                 let port = segment.destination_port;
                 let flow = flow(Protocol::Tcp, segment.source_port, port);
+                let comes_in = segment.source_port == DNS_PORT && !segment.opens();
+                if comes_in && port != DNS_PORT {
+                    return Ok(Some(Picked::Answer));
+                }
                 let is_followed = self.followed.get_mut(&flow, now).is_some();
                 (flow, picks(&segment, ports, is_followed))
             }

@@ -88,7 +88,7 @@ pub struct Plan {
     pub dns_queue: u16,
     /// Queue of TCP SYNs, TLS ClientHellos, HTTP requests and QUIC Initials.
     pub connection_queue: u16,
-    /// Answers over UDP are looked at: [`CHAIN_IN`] is made.
+    /// Answers are looked at: [`CHAIN_IN`] is made.
     pub answers: bool,
     /// Ports on which a TLS ClientHello is looked for.
     pub tls_ports: Vec<u16>,
@@ -164,7 +164,7 @@ impl Plan {
             hook: "PREROUTING",
             place: Place::First,
             name: CHAIN_IN,
-            rules: vec![self.answer()],
+            rules: vec![self.answer("udp"), self.answer("tcp")],
         });
         let continued = self.follow.then(|| WantedChain {
             table: Table::Mangle,
@@ -288,8 +288,9 @@ impl Plan {
         rules
     }
 
-    /// The rule of [`CHAIN_IN`]: one, for every packet that comes in passes it.
-    fn answer(&self) -> String {
+    /// A rule of [`CHAIN_IN`]: one a protocol, for every packet that comes in passes them. Of TCP
+    /// all segments, for an answer may be cut anywhere.
+    fn answer(&self, protocol: &str) -> String {
         // Established only: strangers shall not fill the queue.
         let asked = if self.conntrack {
             "-m conntrack --ctstate ESTABLISHED "
@@ -297,7 +298,7 @@ impl Plan {
             ""
         };
         let queue = queue(self.dns_queue);
-        format!("! -i lo -p udp -m udp --sport 53 {asked}{queue}")
+        format!("! -i lo -p {protocol} -m {protocol} --sport 53 {asked}{queue}")
     }
 }
 

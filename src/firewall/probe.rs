@@ -86,7 +86,7 @@ impl Feature {
                  connections without a name stay without; hotspot clients cannot be filtered"
             }
             Self::Conntrack => {
-                "every UDP packet from a port 53 is looked at, also where nobody asked"
+                "every packet from a port 53 is looked at, also where nobody asked"
             }
             Self::Connmark => {
                 "server names and HTTP hosts are seen only where they stand in the first packet"

@@ -1,5 +1,5 @@
-//! Answers to DNS queries over UDP: the aliases in them are judged, since a tracker may hide
-//! behind a name that nobody lists, and the addresses in them are told.
+//! Answers to DNS queries, by themselves and in a datagram: the aliases in them are judged, since a
+//! tracker may hide behind a name that nobody lists, and the addresses in them are told.
 //!
 //! An answer is matched to its query by the phone's end, the id and the questions, never by the
 //! resolver's address: where the user redirects DNS, it comes from another resolver than the one
@@ -13,7 +13,9 @@ use foldhash::fast::RandomState;
 
 use super::{Context, Inspection, Reading, Ruleset, Sighting};
 use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
-use crate::decide::{Evidence, FlowKey, FlowTable, Outcome, Reason, Uid, UnixSeconds};
+use crate::decide::{
+    Evidence, FlowKey, FlowTable, Outcome, Protocol, Reason, Uid, UnixSeconds,
+};
 use crate::parse::DomainName;
 use crate::parse::dns::{Query, Questions};
 use crate::parse::dns_response::{Aliases, Response};
@@ -69,6 +71,7 @@ impl Resolution {
 /// What ties an answer to its query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct QueryKey {
+    protocol: Protocol,
     local: SocketAddr,
     id: u16,
     /// A hash of all questions, the names in lower case.
@@ -77,10 +80,41 @@ struct QueryKey {
 
 /// What is remembered of a query.
 #[derive(Clone, Copy, Debug)]
-struct Asked {
+pub(super) struct Asked {
     /// The resolver as the app addressed it.
-    remote: SocketAddr,
+    pub(super) remote: SocketAddr,
     uid: Option<Uid>,
+}
+
+/// What stays the same while one packet that came in is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    /// The ends as the packet has them, which are those of what is put in its place.
+    pub(super) flow: FlowKey,
+    pub(super) now: UnixSeconds,
+    pub(super) ruleset: &'a Arc<Ruleset>,
+}
+
+impl<'a> Arrival<'a> {
+    /// How an answer is refused in which this was seen, where it is.
+    pub(super) fn refusal(&self, sighting: Option<&Sighting>) -> Option<DnsRefusal> {
+        let blocked = sighting.filter(|it| it.outcome.refuses())?;
+        Some(self.ruleset.dns_refusal(&blocked.name, blocked.uid))
+    }
+
+    /// What its query was decided in.
+    pub(super) const fn context(&self, asked: &Asked) -> Context<'a> {
+        Context {
+            flow: FlowKey {
+                remote: asked.remote,
+                ..self.flow
+            },
+            uid: asked.uid,
+            forwarded: false,
+            now: self.now,
+            ruleset: self.ruleset,
+        }
+    }
 }
 
 /// Queries that were let go and whose answers are awaited. An answer does not end that: where a
@@ -107,7 +141,7 @@ impl Awaited {
         if !context.ruleset.dns.answers || context.forwarded {
             return;
         }
-        let key = self.key(context.flow.local, query.id(), query.questions());
+        let key = self.key(&context.flow, query.id(), query.questions());
         let asked = Asked {
             remote: context.flow.remote,
             uid: context.uid,
@@ -115,59 +149,67 @@ impl Awaited {
         self.queries.insert(key, asked, context.now);
     }
 
-    fn get(
+    /// What is remembered of the query that `response` answers.
+    pub(super) fn get(
         &mut self,
-        local: SocketAddr,
+        arrival: &Arrival<'_>,
         response: &Response<'_>,
-        now: UnixSeconds,
     ) -> Option<Asked> {
-        let key = self.key(local, response.id(), response.questions());
-        self.queries.get_mut(&key, now).copied()
+        let key = self.key(&arrival.flow, response.id(), response.questions());
+        self.queries.get_mut(&key, arrival.now).copied()
     }
 
-    fn key(&self, local: SocketAddr, id: u16, questions: Questions<'_>) -> QueryKey {
+    fn key(&self, flow: &FlowKey, id: u16, questions: Questions<'_>) -> QueryKey {
         let mut hasher = self.hasher.build_hasher();
         for question in questions {
             question.hash(&mut hasher);
         }
         QueryKey {
-            local,
+            protocol: flow.protocol,
+            local: flow.local,
             id,
             questions: hasher.finish(),
         }
     }
 }
 
-/// A UDP datagram from port 53; `flow` has the ends as the packet has them, which are those of what
-/// is written to `out`.
+/// A UDP datagram from port 53.
 pub(super) fn datagram(
     awaited: &mut Awaited,
-    flow: FlowKey,
+    arrival: &Arrival<'_>,
     payload: &[u8],
-    now: UnixSeconds,
-    ruleset: &Arc<Ruleset>,
     out: &mut [u8],
 ) -> (Inspection, Option<Resolution>) {
     let Ok(response) = Response::parse(payload) else {
         return (Inspection::pass(Reading::Malformed), None);
     };
-    let Some(asked) = awaited.get(flow.local, &response, now) else {
+    let Some(asked) = awaited.get(arrival, &response) else {
         return (Inspection::pass(Reading::Unasked), None);
     };
-    if response.is_truncated() {
+    let (sighting, resolution) = judge(&arrival.context(&asked), &response);
+    let refusal = arrival.refusal(sighting.as_ref());
+    if response.is_truncated() && refusal.is_none() {
+        // All of it comes over TCP; clients that make do with the start are rare (musl 1.2.3).
         return (Inspection::pass(Reading::Incomplete), None);
     }
-    let context = Context {
-        flow: FlowKey {
-            remote: asked.remote,
-            ..flow
-        },
-        uid: asked.uid,
-        forwarded: false,
-        now,
-        ruleset,
+    let act = refusal.map_or(Act::Pass, |refusal| {
+        refuse(arrival, refusal, &response, out)
+    });
+    let inspection = Inspection {
+        act,
+        reading: Reading::Understood,
+        sighting,
     };
-    let mut inspection = Inspection::pass(Reading::Understood);
+    (inspection, resolution)
+}
+
+/// Decides on an answer: what is worth telling, which is refused where it is blocked, and where it is
+/// not, the addresses that are given.
+pub(super) fn judge(
+    context: &Context<'_>,
+    response: &Response<'_>,
+) -> (Option<Sighting>, Option<Resolution>) {
+    let mut told: Option<Sighting> = None;
     let mut resolution = None;
     for question in response.questions().take(MAX_QUESTIONS) {
         let evidence = Evidence::Question {
@@ -178,20 +220,14 @@ pub(super) fn datagram(
         // What knows the name itself has decided on it when it was asked.
         if context.decide(evidence).0.reason == Reason::Unlisted
             && let Some(sighting) =
-                judge(&context, &mut aliases, &question.name, question.qtype)
+                known_alias(context, &mut aliases, &question.name, question.qtype)
         {
-            let answer = sighting
-                .outcome
-                .refuses()
-                .then(|| ruleset.dns_refusal(&sighting.name, sighting.uid));
-            let told = inspection.sighting.as_ref().map(|told| told.outcome);
-            if told < Some(sighting.outcome) {
-                inspection.sighting = Some(sighting);
-            }
-            if let Some(answer) = answer {
+            if sighting.outcome.refuses() {
                 // It speaks for all questions, since they share one answer.
-                inspection.act = refuse(ruleset, answer, &flow, &response, out);
-                return (inspection, None);
+                return (Some(sighting), None);
+            }
+            if told.as_ref().map(|told| told.outcome) < Some(sighting.outcome) {
+                told = Some(sighting);
             }
         }
         while aliases.next().is_some() {}
@@ -201,12 +237,12 @@ pub(super) fn datagram(
             resolution = Some(found).filter(|found| !found.addresses().is_empty());
         }
     }
-    (inspection, resolution)
+    (told, resolution)
 }
 
 /// Decides on the aliases one by one until something knows one. That it is allowed is not told:
 /// the question has been.
-fn judge(
+fn known_alias(
     context: &Context<'_>,
     aliases: &mut Aliases<'_>,
     asked: &DomainName,
@@ -227,17 +263,16 @@ fn judge(
 
 /// Writes what the resolver would have said had it refused.
 fn refuse(
-    ruleset: &Ruleset,
-    answer: DnsRefusal,
-    flow: &FlowKey,
+    arrival: &Arrival<'_>,
+    refusal: DnsRefusal,
     response: &Response<'_>,
     out: &mut [u8],
 ) -> Act {
-    let (Ok(query), false) = (response.query(), answer == DnsRefusal::Drop) else {
+    let (Ok(query), false) = (response.query(), refusal == DnsRefusal::Drop) else {
         return Act::Vanish;
     };
-    let length = forge::udp_reply(flow, out, |body| {
-        dns_answer::write(&query, answer, ruleset.dns.ttl_secs(), body)
+    let length = forge::udp_reply(&arrival.flow, out, |body| {
+        dns_answer::write(&query, refusal, arrival.ruleset.dns.ttl_secs(), body)
     });
     length.map_or(Act::Vanish, |length| Act::Rewrite { length })
 }

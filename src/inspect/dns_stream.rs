@@ -10,6 +10,7 @@
 //! that. Queries that waited behind are asked again by the client on a new connection (RFC 7766
 //! section 6.2.4).
 
+use super::answer::Awaited;
 use super::refusals::Refusals;
 use super::{Context, Inspection, Reading, Sighting, dns};
 use crate::act::segment::SegmentHeader;
@@ -21,6 +22,9 @@ use crate::parse::tcp::{TcpFlags, TcpSegment};
 /// As much of a query as is kept while it is not whole: the header and one question of full
 /// length, with room to spare.
 const KEPT_BYTES: usize = 512;
+
+/// What is remembered of queries that were judged.
+type Memory<'a> = (&'a mut Refusals, &'a mut Awaited);
 
 /// Where the client is in its stream of queries.
 ///
@@ -64,7 +68,7 @@ struct ForgedAnswer {
 
 /// A TCP segment to port 53.
 pub(super) fn segment(
-    refusals: &mut Refusals,
+    memory: Memory<'_>,
     streams: &mut FlowTable<DnsStream>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
@@ -89,7 +93,7 @@ pub(super) fn segment(
     } else {
         // The SYN takes a sequence number of its own; data beside it is TCP Fast Open.
         let start = segment.sequence.wrapping_add(u32::from(opening));
-        payload(refusals, streams, context, segment, start, out)
+        payload(memory, streams, context, segment, start, out)
     };
     let ends = [TcpFlags::FIN, TcpFlags::RST]
         .into_iter()
@@ -101,7 +105,7 @@ pub(super) fn segment(
 }
 
 fn payload(
-    refusals: &mut Refusals,
+    memory: Memory<'_>,
     streams: &mut FlowTable<DnsStream>,
     context: &Context<'_>,
     segment: &TcpSegment<'_>,
@@ -114,7 +118,7 @@ fn payload(
     let Some(stream) = streams.get_mut(&context.flow, context.now) else {
         return Inspection::pass(Reading::Incomplete);
     };
-    match stream.take(refusals, context, segment, start, out) {
+    match stream.take(memory, context, segment, start, out) {
         Judged::Pass(sighting, reading) => Inspection {
             act: Act::Pass,
             reading,
@@ -186,7 +190,7 @@ impl DnsStream {
     /// Judges the bytes of a segment that were not seen before.
     fn take(
         &mut self,
-        refusals: &mut Refusals,
+        memory: Memory<'_>,
         context: &Context<'_>,
         segment: &TcpSegment<'_>,
         start: u32,
@@ -205,12 +209,12 @@ impl DnsStream {
         if !fresh.is_empty() {
             self.next = start.wrapping_add(length);
         }
-        self.judge(refusals, context, segment, fresh, out)
+        self.judge(memory, context, segment, fresh, out)
     }
 
     fn judge(
         &mut self,
-        refusals: &mut Refusals,
+        (refusals, awaited): Memory<'_>,
         context: &Context<'_>,
         segment: &TcpSegment<'_>,
         mut bytes: &[u8],
@@ -238,6 +242,7 @@ impl DnsStream {
                 let answer = answer_in_stream(context, segment, &query, blocked, out);
                 return Judged::Refused(blocked.clone(), answer);
             }
+            awaited.add(context, &query);
             if told.as_ref().map(|it| it.outcome) < sighting.as_ref().map(|it| it.outcome) {
                 told = sighting;
             }

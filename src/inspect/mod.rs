@@ -3,6 +3,7 @@
 //! The daemon's queue threads, offline replay and the fuzz targets all run this very code.
 
 mod answer;
+mod answer_stream;
 mod checked;
 mod connection;
 mod datagram;
@@ -20,12 +21,13 @@ use crate::act::Act;
 use crate::decide::{
     Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
 };
+use crate::parse::DomainName;
 use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::TcpSegment;
 use crate::parse::udp::UdpDatagram;
-use crate::parse::{DomainName, Malformed};
-use answer::Awaited;
 pub use answer::Resolution;
+use answer::{Arrival, Awaited};
+use answer_stream::AnswerStream;
 pub use checked::{Asked, Checked, CheckedAnswer, CheckedChoice, CheckedEntry, CheckedRule};
 use connection::Connections;
 use datagram::Datagrams;
@@ -120,6 +122,8 @@ pub enum Reading {
     UnknownVersion,
     /// An answer to nothing that was asked, as far as is remembered; the packet passes.
     Unasked,
+    /// No byte of an answer, where answers come; the packet passes.
+    Empty,
 }
 
 /// The answer of [`Inspector::inspect`].
@@ -217,6 +221,7 @@ pub struct Inspector {
     awaited: Awaited,
     refusals: Refusals,
     dns_streams: FlowTable<DnsStream>,
+    answer_streams: FlowTable<AnswerStream>,
     connections: Connections,
     datagrams: Datagrams,
 }
@@ -227,6 +232,7 @@ impl Default for Inspector {
             awaited: Awaited::default(),
             refusals: Refusals::default(),
             dns_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
+            answer_streams: FlowTable::new(DNS_STREAMS.0, DNS_STREAMS.1),
             connections: Connections::default(),
             datagrams: Datagrams::default(),
         }
@@ -318,7 +324,7 @@ impl Inspector {
                     context(Protocol::Tcp, segment.source_port, segment.destination_port);
                 if segment.destination_port == DNS_PORT {
                     dns_stream::segment(
-                        &mut self.refusals,
+                        (&mut self.refusals, &mut self.awaited),
                         &mut self.dns_streams,
                         &context,
                         &segment,
@@ -335,11 +341,13 @@ impl Inspector {
     /// How many flows were forgotten before their time, because newer ones needed their place.
     #[must_use]
     pub const fn evicted(&self) -> u64 {
-        self.dns_streams.evicted() + self.connections.evicted() + self.datagrams.evicted()
+        self.dns_streams.evicted()
+            + self.answer_streams.evicted()
+            + self.connections.evicted()
+            + self.datagrams.evicted()
     }
 
-    /// Looks into one incoming IP packet, the answer of a resolver over UDP, and says what to do;
-    /// beside it, which addresses it gives to the name asked for. Bytes to inject are as with
+    /// Looks into one incoming IP packet, the answer of a resolver, and says what to do; beside it, which addresses it gives to the name asked for. Bytes to inject are as with
     /// [`Self::inspect`].
     pub fn inspect_answer(
         &mut self,
@@ -348,18 +356,43 @@ impl Inspector {
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> (Inspection, Option<Resolution>) {
-        let datagram = IpPacket::parse(packet).and_then(|packet| match packet.protocol {
-            ip::UDP => UdpDatagram::parse(packet.payload).map(|datagram| (packet, datagram)),
-            _ => Err(Malformed),
-        });
-        let Ok((packet, datagram)) = datagram else {
-            return (Inspection::pass(Reading::Malformed), None);
+        let malformed = (Inspection::pass(Reading::Malformed), None);
+        let Ok(packet) = IpPacket::parse(packet) else {
+            return malformed;
         };
-        let flow = FlowKey {
-            protocol: Protocol::Udp,
-            local: (packet.destination, datagram.destination_port).into(),
-            remote: (packet.source, datagram.source_port).into(),
+        let arrival = |protocol, source_port, destination_port| Arrival {
+            flow: FlowKey {
+                protocol,
+                local: (packet.destination, destination_port).into(),
+                remote: (packet.source, source_port).into(),
+            },
+            now,
+            ruleset,
         };
-        answer::datagram(&mut self.awaited, flow, datagram.payload, now, ruleset, out)
+        match packet.protocol {
+            ip::UDP => {
+                let Ok(datagram) = UdpDatagram::parse(packet.payload) else {
+                    return malformed;
+                };
+                let ports = (datagram.source_port, datagram.destination_port);
+                let arrival = arrival(Protocol::Udp, ports.0, ports.1);
+                answer::datagram(&mut self.awaited, &arrival, datagram.payload, out)
+            }
+            ip::TCP => {
+                let Ok(segment) = TcpSegment::parse(packet.payload) else {
+                    return malformed;
+                };
+                let ports = (segment.source_port, segment.destination_port);
+                let arrival = arrival(Protocol::Tcp, ports.0, ports.1);
+                answer_stream::segment(
+                    &mut self.awaited,
+                    &mut self.answer_streams,
+                    &arrival,
+                    (packet.payload, &segment),
+                    out,
+                )
+            }
+            _ => malformed,
+        }
     }
 }

@@ -16,8 +16,9 @@ use crate::decide::{FlowKey, UnixSeconds};
 use crate::inspect::{Inspection, Inspector, Ruleset};
 use crate::record::{ConnectionNames, Counters, Event, EventSender, Learned, count};
 
-/// Room for the largest packet that is ever forged.
-const SCRATCH_BYTES: usize = 2048;
+/// Room for the largest packet that is ever forged: an answer over TCP, in whose segments the kernel
+/// may have joined several, is written anew.
+const SCRATCH_BYTES: usize = 0x1_0000;
 
 /// Everything one queue thread works with.
 #[derive(Debug)]
@@ -54,7 +55,8 @@ impl QueueWorker {
     pub fn run(self) -> nix::Result<()> {
         let mut inspector = Inspector::default();
         let mut datagram = vec![0; DATAGRAM_BYTES].into_boxed_slice();
-        let mut scratch = [0; SCRATCH_BYTES];
+        // Takes no memory until it is written to.
+        let mut scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
             match self.queue.receive(&mut datagram, !stopping) {

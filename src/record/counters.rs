@@ -85,21 +85,27 @@ impl Counters {
             Act::Sever { .. } => &self.severed,
         });
         match inspection.reading {
-            Reading::Understood | Reading::Unasked => {}
+            Reading::Understood | Reading::Unasked | Reading::Empty => {}
             Reading::Malformed => count(&self.malformed),
             Reading::Incomplete => count(&self.incomplete),
             Reading::UnknownVersion => count(&self.unknown_version),
         }
     }
 
-    /// Counts what the inspection of an answer came to.
+    /// Counts what the inspection of an answer came to; a packet without one is like any other.
     pub fn answer_inspected(&self, inspection: &Inspection) {
+        if inspection.reading == Reading::Empty {
+            return self.inspected(inspection);
+        }
         count(&self.answers);
         if inspection.act != Act::Pass {
             count(&self.answers_refused);
         }
         match inspection.reading {
-            Reading::Understood | Reading::Incomplete | Reading::UnknownVersion => {}
+            Reading::Understood
+            | Reading::Incomplete
+            | Reading::UnknownVersion
+            | Reading::Empty => {}
             Reading::Unasked => count(&self.answers_unasked),
             Reading::Malformed => count(&self.answers_malformed),
         }

@@ -8,6 +8,7 @@
 mod lab;
 
 mod answers;
+mod answers_over_tcp;
 mod apps;
 mod bundle;
 mod choices;

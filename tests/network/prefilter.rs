@@ -45,7 +45,7 @@ impl Hits<'_> {
 const HELLO: &str = "--dport 443 -m u32";
 const REQUEST: &str = "--dport 80 -m u32";
 const SYN: &str = "FIN,SYN,RST,ACK SYN";
-const ANSWER: &str = "--sport 53";
+const ANSWER: &str = "-p udp -m udp --sport 53";
 
 /// Sends each payload as a segment of its own over one connection.
 fn send(lab: &Lab, address: SocketAddr, payloads: &[&[u8]]) {
@@ -240,6 +240,8 @@ fn dns_is_picked_on_the_way_out_and_its_answers_on_the_way_in() {
         lab.phone(&format!("dig +tcp +tries=1 +time=2 @{dns} two.example"))
             .ok();
         assert!(hits.of(tcp) >= 4, "{family}");
+        // The other end's SYN, its acknowledgment and its answer at least.
+        assert!(hits.of("-p tcp -m tcp --sport 53") >= 3, "{family}");
         assert_eq!((hits.of(SYN), hits.of(udp)), (0, 1), "{family}");
         // A resolver on the phone itself is none of our business.
         let phone = addresses(family).phone;

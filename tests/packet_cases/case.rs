@@ -245,4 +245,5 @@ pub(crate) enum Reading {
     #[serde(rename = "unknown version")]
     UnknownVersion,
     Unasked,
+    Empty,
 }

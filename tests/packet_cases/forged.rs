@@ -13,6 +13,8 @@ use hickory_proto::rr::{RData, Record};
 
 /// Extended DNS Error (RFC 8914).
 const EXTENDED_ERROR: u16 = 15;
+/// Padding (RFC 7830).
+const PADDING: u16 = 12;
 
 /// Tells a forged packet line by line. It must go from `from` to `to` and carry the checksums
 /// that etherparse computes for it.
@@ -21,16 +23,24 @@ pub(crate) fn tell(
     from: SocketAddr,
     to: SocketAddr,
 ) -> Result<Vec<String>, String> {
-    tell_of(packet, from, to, None)
+    tell_after(&Before::default(), packet, from, to)
 }
 
-/// The same where it may be the end of a QUIC connection whose first packet went to
-/// `first_destination`; where that is not known, to the source of the end.
-pub(crate) fn tell_of(
+/// What went before a forged packet.
+#[derive(Debug, Default)]
+pub(crate) struct Before<'a> {
+    /// Where the first packet of the QUIC connection went to; the source of its end where absent.
+    pub(crate) first_destination: Option<&'a [u8]>,
+    /// The length of the DNS message that a TCP segment begins with.
+    pub(crate) length: bool,
+}
+
+/// The same after something.
+pub(crate) fn tell_after(
+    before: &Before<'_>,
     packet: &[u8],
     from: SocketAddr,
     to: SocketAddr,
-    first_destination: Option<&[u8]>,
 ) -> Result<Vec<String>, String> {
     let headers = PacketHeaders::from_ip_slice(packet).map_err(|error| error.to_string())?;
     let payload = headers.payload.slice();
@@ -57,7 +67,7 @@ pub(crate) fn tell_of(
             )?;
             let mut lines = vec!["UDP".to_owned()];
             if payload.first().is_some_and(|first| first & 0x80 != 0) && from.port() != 53 {
-                lines.push(tell_close(payload, first_destination)?);
+                lines.push(tell_close(payload, before.first_destination)?);
             } else {
                 tell_dns(payload, &mut lines)?;
             }
@@ -72,13 +82,28 @@ pub(crate) fn tell_of(
                 tcp_checksum(tcp, &headers, payload),
             )?;
             let mut lines = vec![tell_tcp(tcp)];
-            if let Some((length, message)) = payload.split_first_chunk::<2>() {
-                if usize::from(u16::from_be_bytes(*length)) != message.len() {
-                    return Err("the length before the message is wrong".to_owned());
-                }
-                tell_dns(message, &mut lines)?;
+            let mut rest = payload;
+            if before.length {
+                tell_dns(rest, &mut lines)?;
+                return Ok(lines);
             }
-            Ok(lines)
+            while let Some((length, after)) = rest.split_first_chunk::<2>() {
+                let length = usize::from(u16::from_be_bytes(*length));
+                let (here, later) = after.split_at(length.min(after.len()));
+                if here.len() < length {
+                    lines.push(format!("{} of {length} bytes", here.len()));
+                }
+                // Whatever follows in other segments must do.
+                let mut message = here.to_vec();
+                message.resize(length, 0x5a);
+                tell_dns(&message, &mut lines)?;
+                rest = later;
+            }
+            if rest.is_empty() {
+                Ok(lines)
+            } else {
+                Err("one byte too many".to_owned())
+            }
         }
         Some(TransportHeader::Icmpv4(icmp)) => {
             let right = icmp.icmp_type.calc_checksum(payload);
@@ -271,13 +296,21 @@ fn tell_dns(message: &[u8], lines: &mut Vec<String>) -> Result<(), String> {
             Some(EdnsOption::Unknown(_, data)) => format!(" extended error {data:?}"),
             other => format!(" no extended error but {other:?}"),
         };
-        lines.push(format!("EDNS {}{dnssec_ok}{error}", edns.max_payload()));
+        let padding = match edns.option(EdnsCode::from(PADDING)) {
+            Some(EdnsOption::Unknown(_, data)) => format!(" padding {}", data.len()),
+            _ => String::new(),
+        };
+        lines.push(format!(
+            "EDNS {}{dnssec_ok}{error}{padding}",
+            edns.max_payload()
+        ));
     }
     Ok(())
 }
 
 fn tell_record(section: &str, record: &Record) -> String {
     let what = match &record.data {
+        RData::NULL(null) => format!("NULL of {} bytes", null.anything.len()),
         RData::SOA(soa) => format!("SOA {} minimum {}", soa.mname, soa.minimum),
         other => format!("{} {other}", record.record_type()),
     };

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use case::{Act, Case, ENTRY_DEFAULTS, Packet, Part, Reading};
+use forged::Before;
 use hickory_proto::rr::RecordType;
 use jiff::Timestamp;
 use muzzle::apps::Packages;
@@ -138,7 +139,13 @@ fn send(
         }
     };
     for (number, segment) in (1..).zip(&packets) {
-        let seen = inspect(inspector, segment, &mut scratch);
+        let seen = if packet.answer {
+            inspector
+                .inspect_answer(segment, now, ruleset, &mut scratch)
+                .0
+        } else {
+            inspect(inspector, segment, &mut scratch)
+        };
         if (act(&seen), reading(&seen), seen.sighting.is_some())
             != (Act::Pass, Reading::Incomplete, false)
         {
@@ -224,6 +231,7 @@ const fn reading(seen: &Inspection) -> Reading {
         inspect::Reading::Incomplete => Reading::Incomplete,
         inspect::Reading::UnknownVersion => Reading::UnknownVersion,
         inspect::Reading::Unasked => Reading::Unasked,
+        inspect::Reading::Empty => Reading::Empty,
     }
 }
 
@@ -254,12 +262,16 @@ fn forged(
         Part::Initial(initial) => initial.first_destination.as_deref(),
         _ => None,
     });
+    let before = Before {
+        first_destination: first_destination.map(str::as_bytes),
+        length: packet.answer && packet.bytes.as_ref().is_some_and(|it| it.start == 2),
+    };
     let (first, rest) = scratch.split_at(length);
     let packets = [first, &rest[..second_length]];
     let packets = packets.into_iter().filter(|packet| !packet.is_empty());
     packets
         .flat_map(|packet| {
-            let told = forged::tell_of(packet, to, from, first_destination.map(str::as_bytes));
+            let told = forged::tell_after(&before, packet, to, from);
             told.unwrap_or_else(|error| vec![error])
         })
         .collect()

@@ -77,7 +77,7 @@ fn record() -> impl Strategy<Value = Record> {
     })
 }
 
-fn response() -> impl Strategy<Value = Message> {
+pub(super) fn response() -> impl Strategy<Value = Message> {
     let asked = prop_oneof![
         3 => few_names().prop_map(|name| {
             hickory_proto::op::Query::query(name, RecordType::A)
@@ -236,26 +236,14 @@ proptest! {
         prop_assert_ne!(before.reading, Reading::Understood);
         prop_assert!(before.act == Act::Pass && learned.is_none());
         let Ok(response) = Response::parse(&bytes) else { return Ok(()) };
-        let mut query = bytes[..12].to_vec();
-        query[2] &= 0x7f;
-        query[6..12].fill(0);
-        for question in response.questions() {
-            query.extend(question.name.as_bytes());
-            query.extend([0]);
-            query.extend(question.qtype.to_be_bytes());
-            query.extend(question.qclass.to_be_bytes());
-        }
-        let query = datagram((phone, resolver), &query);
+        let query = datagram((phone, resolver), &query_of(&bytes));
         let asked = inspector.inspect(&query, None, now, &ruleset, &mut [0; 2048]);
         let (seen, learned) = look(&mut inspector);
         if asked.act != Act::Pass {
             prop_assert!(seen.reading == Reading::Unasked && seen.act == Act::Pass);
             return Ok(());
         }
-        let has_blocked = |question: muzzle::parse::dns::Question| {
-            response.aliases(&question.name).any(|name| name.to_string() == blocked)
-        };
-        let is_blocked = response.questions().any(has_blocked);
+        let is_blocked = has_alias(&response, blocked);
         prop_assert_eq!(matches!(seen.act, Act::Rewrite { .. }), is_blocked, "{:?}", seen);
         prop_assert_eq!(seen.act == Act::Pass, !is_blocked);
         if let Act::Rewrite { length } = seen.act {
@@ -268,7 +256,30 @@ proptest! {
     }
 }
 
-fn ruleset(blocked: &str) -> Arc<Ruleset> {
+/// The query that an answer with good questions answers.
+pub(super) fn query_of(answer: &[u8]) -> Vec<u8> {
+    let mut query = answer[..12].to_vec();
+    query[2] &= 0x7f;
+    query[6..12].fill(0);
+    for question in Response::parse(answer).unwrap().questions() {
+        query.extend(question.name.as_bytes());
+        query.extend([0]);
+        query.extend(question.qtype.to_be_bytes());
+        query.extend(question.qclass.to_be_bytes());
+    }
+    query
+}
+
+/// Whether a question of `response` has this alias.
+pub(super) fn has_alias(response: &Response<'_>, alias: &str) -> bool {
+    response.questions().any(|question| {
+        response
+            .aliases(&question.name)
+            .any(|name| name.to_string() == alias)
+    })
+}
+
+pub(super) fn ruleset(blocked: &str) -> Arc<Ruleset> {
     let rule = format!("[[rule]]\nname = \"{blocked}\"\naction = \"block\"");
     let config = Config::parse("config", &rule).unwrap();
     let catalogue = Arc::new(Catalogue::default());

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod answer_streams;
 mod answers;
 mod captures;
 mod choices;
