@@ -1,13 +1,13 @@
-//! DNS that is encrypted, so that its questions are not seen (DNS over TLS, RFC 7858; DNS over
-//! HTTPS, RFC 8484).
+//! DNS that is encrypted, so that its questions are not seen (DNS over TLS, RFC 7858; over QUIC, RFC
+//! 9250; over HTTPS, RFC 8484).
 
 use std::fmt;
 
 use super::{Evidence, Facts, Protocol, Uid};
 use crate::catalogue::Category;
 
-/// Port of DNS over TLS (RFC 7858 section 3.1).
-const DOT_PORT: u16 = 853;
+/// Port of DNS over TLS (RFC 7858 section 3.1) and of DNS over QUIC (RFC 9250 section 4.1.1).
+pub const ENCRYPTED_DNS_PORT: u16 = 853;
 /// Android's system resolver: root, and AID_DNS (system/core, `android_filesystem_config.h`).
 const SYSTEM_RESOLVERS: [Uid; 2] = [Uid(0), Uid(1051)];
 
@@ -72,21 +72,25 @@ impl fmt::Display for PrivateDns {
     }
 }
 
-/// Whether this is the start of a connection for DNS over TLS.
-pub(super) fn is_dot(facts: &Facts<'_>) -> bool {
-    facts.flow.protocol == Protocol::Tcp
-        && facts.flow.remote.port() == DOT_PORT
-        && matches!(facts.evidence, Evidence::Syn { .. })
+/// Whether this is the start of a connection for DNS over TLS or over QUIC.
+pub(super) fn has_own_port(facts: &Facts<'_>) -> bool {
+    let starts = match facts.flow.protocol {
+        Protocol::Tcp => matches!(facts.evidence, Evidence::Syn { .. }),
+        Protocol::Udp => matches!(facts.evidence, Evidence::Sni(_) | Evidence::Unnamed),
+    };
+    starts && facts.flow.remote.port() == ENCRYPTED_DNS_PORT
 }
 
-/// Whether the system's resolver asks encrypted here: DNS over TLS or, the only other way that it
-/// has, over HTTP/3 to a host `listed` as a resolver (packages/modules/DnsResolver,
-/// `PrivateDnsConfiguration`).
+/// Whether the system's resolver asks encrypted here: at the port for that or over HTTP/3 to a host
+/// `listed` as a resolver. Android 14's has DNS over TLS, and HTTP/3 with the server names
+/// dns.google, dns64.dns.google and cloudflare-dns.com (packages/modules/DnsResolver,
+/// `PrivateDnsConfiguration.h`, `mAvailableDoHProviders`).
 pub(super) fn is_of_system(facts: &Facts<'_>, listed: Option<Category>) -> bool {
     let is_doh3 = facts.flow.protocol == Protocol::Udp
         && matches!(facts.evidence, Evidence::Sni(_))
         && listed == Some(Category::EncryptedDns);
-    facts.uid.is_some_and(|uid| SYSTEM_RESOLVERS.contains(&uid)) && (is_dot(facts) || is_doh3)
+    facts.uid.is_some_and(|uid| SYSTEM_RESOLVERS.contains(&uid))
+        && (has_own_port(facts) || is_doh3)
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl fmt::Display for Explanation<'_> {
                 )?;
             }
             (Reason::EncryptedDns, ..) => {
-                out.write_str("DNS over TLS: the questions in it are not seen")?;
+                out.write_str("DNS over TLS or QUIC: the questions in it are not seen")?;
             }
             _ => out.write_str("not in the catalogue and no rule for it")?,
         }

@@ -17,7 +17,7 @@ mod tests;
 pub use address_set::AddressSet;
 pub use choice::{Choice, Chosen, Pause};
 pub use decision::{Decision, EndpointId, Outcome, Reason};
-pub use encrypted_dns::{EncryptedDns, PrivateDns};
+pub use encrypted_dns::{ENCRYPTED_DNS_PORT, EncryptedDns, PrivateDns};
 pub use explain::Explanation;
 pub use facts::{Evidence, Facts, FlowKey, Protocol, Uid};
 pub use flow_table::FlowTable;

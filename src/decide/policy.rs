@@ -8,7 +8,7 @@
 //! 3. the user's other rules: app and name, name, app and address, app, address, path, port,
 //! 4. encrypted DNS of the system, where that is to fall back to plain DNS,
 //! 5. the catalogue, by name, then by address, then by path, read through the preset,
-//! 6. everything else passes; DNS over TLS is shown.
+//! 6. everything else passes; DNS over TLS or QUIC is shown.
 //!
 //! Inside a step the most specific name wins, then what was decided by command (the newest first),
 //! then the rule with more conditions, then the milder action (allow, log, block), then the earlier
@@ -168,7 +168,7 @@ impl Policy {
                 action: entry.action,
                 reason: Reason::Catalogue(entry.id),
             },
-            None if encrypted_dns::is_dot(facts) => Decision {
+            None if encrypted_dns::has_own_port(facts) => Decision {
                 action: Action::Log,
                 reason: Reason::EncryptedDns,
             },

@@ -9,7 +9,7 @@ use crate::act::{ConnectionRefusal, DnsRefusal};
 use crate::apps::Packages;
 use crate::catalogue::{Catalogue, Endpoint, Pattern};
 use crate::config::{Config, ConnectionSettings, DnsSettings, Recorded};
-use crate::decide::{Action, Chosen, Outcome, Policy, Protocol, Rule, Uid};
+use crate::decide::{Action, Chosen, ENCRYPTED_DNS_PORT, Outcome, Policy, Protocol, Rule, Uid};
 use crate::parse::DomainName;
 
 /// The rules in force: who may talk to whom, and how those who may not are told.
@@ -131,7 +131,8 @@ pub struct NamedPorts {
 
 impl NamedPorts {
     /// The config's ports, and on top of them those of endpoints that are not simply allowed.
-    /// Nobody says what is spoken there, so all are looked for.
+    /// Nobody says what is spoken there, so all are looked for. QUIC is looked for where DNS runs
+    /// over it, too.
     fn new(config: &Config, catalogue: &Catalogue) -> Self {
         let watched = |endpoint: &&Endpoint| config.preset.action(endpoint) != Action::Allow;
         let endpoints = catalogue.endpoints.iter().filter(watched);
@@ -145,7 +146,7 @@ impl NamedPorts {
         Self {
             tls: with(&config.connections.tls_ports),
             http: with(&config.connections.http_ports),
-            quic: with(&config.connections.quic_ports),
+            quic: with(&[&config.connections.quic_ports[..], &[ENCRYPTED_DNS_PORT]].concat()),
         }
     }
 
@@ -177,7 +178,7 @@ mod tests {
             Ruleset::new(&config, Arc::new(catalogue), &Packages::default()).named_ports;
         assert_eq!(ports.tls, [443, 8443, 9000]);
         assert_eq!(ports.http, [80, 443, 9000]);
-        assert_eq!(ports.quic, [443, 9000]);
+        assert_eq!(ports.quic, [443, ENCRYPTED_DNS_PORT, 9000]);
         assert!(ports.contains(8443) && ports.contains(80) && !ports.contains(5222));
     }
 }

@@ -5,13 +5,16 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use muzzle::decide::Outcome;
+use muzzle::decide::{ENCRYPTED_DNS_PORT, Outcome};
 use muzzle::firewall::Family;
+use muzzle::record::EvidenceKind;
 
 use crate::clients::AT_ONCE;
 use crate::lab::{APP_UID, Lab, addresses, wait_for};
+use crate::quic;
 use crate::running::{records, reload, start};
 
+const SHOWN: &str = "DNS over TLS or QUIC: the questions in it are not seen";
 const FALL_BACK: &str = "[encrypted_dns]\npolicy = \"fall-back\"\n";
 
 /// A resolver that takes DNS over TLS, as far as its connections go.
@@ -22,7 +25,7 @@ struct Resolver {
 
 impl Resolver {
     fn start(lab: &Lab, family: Family) -> Self {
-        let address = SocketAddr::new(addresses(family).web, 853);
+        let address = SocketAddr::new(addresses(family).web, ENCRYPTED_DNS_PORT);
         let listener = lab.internet.within(|| TcpListener::bind(address));
         Self {
             address,
@@ -76,10 +79,48 @@ fn dns_over_tls_is_shown() {
         wait_for("a record", Duration::from_secs(3), || shown().is_some());
         let record = shown().expect("waited for");
         assert_eq!(record.outcome, Outcome::Logged, "{family}");
-        assert_eq!(
-            record.reason,
-            "DNS over TLS: the questions in it are not seen"
-        );
+        assert_eq!(record.reason, SHOWN);
+    }
+}
+
+/// DNS over QUIC as far as its connections go, by aioquic as root and as an app.
+#[test]
+fn dns_over_quic_is_shown_and_that_of_the_system_falls_back() {
+    let mut lab = Lab::bare();
+    lab.start_https(&[]);
+    quic::start_server(&mut lab, ENCRYPTED_DNS_PORT, false);
+    for (setting, falls_back) in [("opportunistic", true), ("strict", false)] {
+        let text = format!("{FALL_BACK}private_dns = \"{setting}\"");
+        let daemon = start(&lab, &text);
+        for family in Family::BOTH {
+            let case = format!("{family} {setting}");
+            let remote = SocketAddr::new(addresses(family).web, ENCRYPTED_DNS_PORT);
+            let by_root = quic::client_with(|line| lab.phone(line), "dns.example", remote, "");
+            assert_eq!(by_root.quic != "served", falls_back, "{case}: {by_root:?}");
+            let by_app = quic::client_with(
+                |line| lab.phone_as(APP_UID, line),
+                "dns.example",
+                remote,
+                "",
+            );
+            assert_eq!(by_app.quic, "served", "{case}");
+            let seen = |outcome| {
+                let of_it = |it: &muzzle::record::Record| {
+                    it.remote == remote && it.outcome == outcome && it.name.is_some()
+                };
+                records(&lab, &daemon).into_iter().find(of_it)
+            };
+            wait_for("a record", Duration::from_secs(3), || {
+                seen(Outcome::Logged).is_some()
+            });
+            let shown = seen(Outcome::Logged).expect("waited for");
+            assert_eq!(
+                (shown.reason.as_str(), shown.evidence),
+                (SHOWN, EvidenceKind::Sni)
+            );
+            assert_eq!(seen(Outcome::Blocked).is_some(), falls_back, "{case}");
+        }
+        assert!(daemon.stop().success());
     }
 }
 

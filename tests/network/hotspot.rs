@@ -259,7 +259,8 @@ fn quic_is_refused_without_a_word() {
         let web = addresses(family).web;
         lab.count_arriving(family, "quic", "-p udp --dport 443");
         let name = format!("v6{}.{BLOCKED}", web.is_ipv6());
-        let seen = quic::client_with(|line| client.run(line), &name, web, "");
+        let to = SocketAddr::new(web, 443);
+        let seen = quic::client_with(|line| client.run(line), &name, to, "");
         assert_eq!(seen.quic, "silence", "{family}: {seen:?}");
         assert_eq!(
             seen.tcp.as_deref(),
@@ -271,7 +272,7 @@ fn quic_is_refused_without_a_word() {
             it.protocol == Protocol::Udp && it.name.as_deref() == Some(&name)
         });
         assert_eq!(told.client, Some(Client::address(family)));
-        let seen = quic::client_with(|line| client.run(line), "free.example", web, "");
+        let seen = quic::client_with(|line| client.run(line), "free.example", to, "");
         assert_eq!(seen.quic, "served", "{family}: {seen:?}");
     }
 }

@@ -20,6 +20,9 @@ use crate::running::{BLOCKED, Door, queue, record, records, start};
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/aioquic/bin/python");
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/quic");
 
+/// HTTP/3's.
+const PORT: u16 = 443;
+
 /// "At once", on a machine that does other things too. Without an ICMP error a client waits for
 /// seconds.
 const AT_ONCE_MILLISECONDS: f64 = 500.0;
@@ -58,36 +61,43 @@ pub(crate) fn start_servers(lab: &mut Lab, retry: bool) {
         "{PYTHON}: run scripts/setup.sh --tests"
     );
     lab.start_https(&[]);
+    start_server(lab, PORT, retry);
+}
+
+/// QUIC alone, at any port, with the certificate of [`Lab::start_https`].
+pub(crate) fn start_server(lab: &mut Lab, port: u16, retry: bool) {
     let folder = lab.folder().display().to_string();
     let web = Family::BOTH.map(|family| addresses(family).web);
     let retry = if retry { "retry" } else { "direct" };
     lab.spawn_in_internet(&format!(
-        "{PYTHON} {SCRIPTS}/server.py {folder}/cert.pem {folder}/key.pem 443 {retry} {} {}",
+        "{PYTHON} {SCRIPTS}/server.py {folder}/cert.pem {folder}/key.pem {port} {retry} {} {}",
         web[0], web[1]
     ));
     wait_for("the QUIC server", Duration::from_secs(10), || {
         web.iter()
-            .all(|&address| lab.internet.is_listening("udp", address, 443))
+            .all(|&address| lab.internet.is_listening("udp", address, port))
     });
 }
 
 /// Whether QUIC served `name` at `address`.
 pub(crate) fn serves(lab: &Lab, name: &str, address: IpAddr) -> bool {
-    client(lab, name, address, "").quic == "served"
+    web_client(lab, name, address, "").quic == "served"
 }
 
-fn client(lab: &Lab, name: &str, address: IpAddr, options: &str) -> Seen {
-    client_with(|line| lab.phone(line), name, address, options)
+fn web_client(lab: &Lab, name: &str, address: IpAddr, options: &str) -> Seen {
+    let to = SocketAddr::new(address, PORT);
+    client_with(|line| lab.phone(line), name, to, options)
 }
 
-/// The same with a command that `run` runs, perhaps on another device.
+/// What a client sees whose command `run` runs, perhaps as an app or on another device.
 pub(crate) fn client_with(
     run: impl Fn(&str) -> Finished,
     name: &str,
-    address: IpAddr,
+    to: SocketAddr,
     options: &str,
 ) -> Seen {
-    let line = format!("{PYTHON} {SCRIPTS}/client.py {name} {address} 443 {options}");
+    let (address, port) = (to.ip(), to.port());
+    let line = format!("{PYTHON} {SCRIPTS}/client.py {name} {address} {port} {options}");
     let text = run(&line).ok();
     serde_json::from_str(&text).expect("the client prints JSON")
 }
@@ -128,7 +138,7 @@ fn a_blocked_name_is_refused_at_once_and_over_tcp_too() {
     for family in Family::BOTH {
         let web = addresses(family).web;
         for version in ["version=1", "version=2"] {
-            let seen = client(&lab, &blocked(), web, version);
+            let seen = web_client(&lab, &blocked(), web, version);
             eprintln!(
                 "{family} {version}: refused after {:.1} ms",
                 seen.milliseconds
@@ -142,7 +152,7 @@ fn a_blocked_name_is_refused_at_once_and_over_tcp_too() {
         assert_eq!(told.outcome, Outcome::Blocked);
         assert_eq!(told.evidence, EvidenceKind::Sni);
         assert_eq!(told.name, Some(blocked()));
-        assert_served(&client(&lab, "free.example", web, ""));
+        assert_served(&web_client(&lab, "free.example", web, ""));
         assert!(arrived(family) > 0);
     }
     door.assert_nothing_forged_left();
@@ -175,8 +185,8 @@ fn a_hello_of_two_datagrams_is_refused() {
     let daemon = start(&lab, "");
     for family in Family::BOTH {
         let web = addresses(family).web;
-        assert_refused(&client(&lab, &blocked(), web, "alpn=1600"));
-        assert_served(&client(&lab, "free.example", web, "alpn=1600"));
+        assert_refused(&web_client(&lab, &blocked(), web, "alpn=1600"));
+        assert_served(&web_client(&lab, "free.example", web, "alpn=1600"));
     }
     let counters = queue(&lab, &daemon, "connections").counters;
     assert_eq!(counters.malformed, 0, "{counters:?}");
@@ -190,8 +200,8 @@ fn a_retry_changes_the_keys_and_hides_nothing() {
     for family in Family::BOTH {
         let web = addresses(family).web;
         for options in ["", "version=2", "alpn=1600"] {
-            assert_refused(&client(&lab, &blocked(), web, options));
-            assert_served(&client(&lab, "free.example", web, options));
+            assert_refused(&web_client(&lab, &blocked(), web, options));
+            assert_served(&web_client(&lab, "free.example", web, options));
         }
     }
     let counters = queue(&lab, &daemon, "connections").counters;
@@ -207,8 +217,8 @@ fn a_client_may_be_moved_to_version_2() {
     let _daemon = start(&lab, "");
     for family in Family::BOTH {
         let web = addresses(family).web;
-        assert_refused(&client(&lab, &blocked(), web, "version=1 also=2"));
-        let seen = client(&lab, "free.example", web, "version=1 also=2");
+        assert_refused(&web_client(&lab, &blocked(), web, "version=1 also=2"));
+        let seen = web_client(&lab, "free.example", web, "version=1 also=2");
         assert_served(&seen);
         assert_eq!(seen.version, 0x6b33_43cf, "{seen:?}");
     }
@@ -224,7 +234,7 @@ fn a_connection_costs_three_packets_however_much_it_sends() {
     for family in Family::BOTH {
         let web = addresses(family).web;
         for options in ["send=1", "send=500000", "send=500000 alpn=1600"] {
-            assert_served(&client(&lab, "free.example", web, options));
+            assert_served(&web_client(&lab, "free.example", web, options));
             let packets = queue(&lab, &daemon, "connections").counters.packets;
             eprintln!("{family} {options}: {} packets queued", packets - before);
             assert!(packets - before <= 3, "{family} {options}");
@@ -406,13 +416,13 @@ fn a_socket_that_is_not_connected_is_told_at_once_too() {
         let web = addresses(family).web;
         for options in ["unconnected", "unconnected version=2 alpn=1600", "both"] {
             let options = format!("rtt={RTT_SECONDS} socket={options}");
-            let seen = client(&lab, &blocked(), web, &options);
+            let seen = web_client(&lab, &blocked(), web, &options);
             let milliseconds = seen.milliseconds;
             eprintln!("{family} {options}: told after {milliseconds:.1} ms");
             assert_eq!(seen.quic, "refused by Muzzle", "{seen:?}");
             let limit = 6000.0 * RTT_SECONDS + AT_ONCE_MILLISECONDS;
             assert!(milliseconds < limit, "{seen:?}");
-            assert_served(&client(&lab, "free.example", web, &options));
+            assert_served(&web_client(&lab, "free.example", web, &options));
         }
     }
     door.assert_nothing_forged_left();
@@ -459,7 +469,7 @@ fn a_socket_bound_to_a_device_is_told() {
         (Family::V6, "ConnectionRefusedError"),
     ] {
         let web = addresses(family).web;
-        let seen = client(
+        let seen = web_client(
             &lab,
             &blocked(),
             web,

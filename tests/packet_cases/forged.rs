@@ -16,16 +16,6 @@ const EXTENDED_ERROR: u16 = 15;
 /// Padding (RFC 7830).
 const PADDING: u16 = 12;
 
-/// Tells a forged packet line by line. It must go from `from` to `to` and carry the checksums
-/// that etherparse computes for it.
-pub(crate) fn tell(
-    packet: &[u8],
-    from: SocketAddr,
-    to: SocketAddr,
-) -> Result<Vec<String>, String> {
-    tell_after(&Before::default(), packet, from, to)
-}
-
 /// What went before a forged packet.
 #[derive(Debug, Default)]
 pub(crate) struct Before<'a> {
@@ -35,100 +25,104 @@ pub(crate) struct Before<'a> {
     pub(crate) length: bool,
 }
 
-/// The same after something.
-pub(crate) fn tell_after(
-    before: &Before<'_>,
-    packet: &[u8],
-    from: SocketAddr,
-    to: SocketAddr,
-) -> Result<Vec<String>, String> {
-    let headers = PacketHeaders::from_ip_slice(packet).map_err(|error| error.to_string())?;
-    let payload = headers.payload.slice();
-    let ends = |source: u16, destination: u16| -> Result<(), String> {
-        let (source_ip, destination_ip) = addresses(&headers)?;
-        let there = SocketAddr::new(source_ip, source);
-        let here = SocketAddr::new(destination_ip, destination);
-        if (there, here) == (from, to) {
-            Ok(())
-        } else {
-            Err(format!(
-                "it goes from {there} to {here}, not from {from} to {to}"
-            ))
-        }
-    };
-    match headers.transport.as_ref() {
-        Some(TransportHeader::Udp(udp)) => {
-            ends(udp.source_port, udp.destination_port)?;
-            checksums(
-                &headers,
-                packet,
-                udp.checksum,
-                udp_checksum(udp, &headers, payload),
-            )?;
-            let mut lines = vec!["UDP".to_owned()];
-            if payload.first().is_some_and(|first| first & 0x80 != 0) && from.port() != 53 {
-                lines.push(tell_close(payload, before.first_destination)?);
+impl Before<'_> {
+    /// Tells the packet line by line. It must go from `from` to `to` and carry the checksums that
+    /// etherparse computes for it.
+    pub(crate) fn tell(
+        &self,
+        packet: &[u8],
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> Result<Vec<String>, String> {
+        let headers =
+            PacketHeaders::from_ip_slice(packet).map_err(|error| error.to_string())?;
+        let payload = headers.payload.slice();
+        let ends = |source: u16, destination: u16| -> Result<(), String> {
+            let (source_ip, destination_ip) = addresses(&headers)?;
+            let there = SocketAddr::new(source_ip, source);
+            let here = SocketAddr::new(destination_ip, destination);
+            if (there, here) == (from, to) {
+                Ok(())
             } else {
-                tell_dns(payload, &mut lines)?;
+                Err(format!(
+                    "it goes from {there} to {here}, not from {from} to {to}"
+                ))
             }
-            Ok(lines)
-        }
-        Some(TransportHeader::Tcp(tcp)) => {
-            ends(tcp.source_port, tcp.destination_port)?;
-            checksums(
-                &headers,
-                packet,
-                tcp.checksum,
-                tcp_checksum(tcp, &headers, payload),
-            )?;
-            let mut lines = vec![tell_tcp(tcp)];
-            let mut rest = payload;
-            if before.length {
-                tell_dns(rest, &mut lines)?;
-                return Ok(lines);
-            }
-            while let Some((length, after)) = rest.split_first_chunk::<2>() {
-                let length = usize::from(u16::from_be_bytes(*length));
-                let (here, later) = after.split_at(length.min(after.len()));
-                if here.len() < length {
-                    lines.push(format!("{} of {length} bytes", here.len()));
+        };
+        match headers.transport.as_ref() {
+            Some(TransportHeader::Udp(udp)) => {
+                ends(udp.source_port, udp.destination_port)?;
+                checksums(
+                    &headers,
+                    packet,
+                    udp.checksum,
+                    udp_checksum(udp, &headers, payload),
+                )?;
+                let mut lines = vec!["UDP".to_owned()];
+                if payload.first().is_some_and(|first| first & 0x80 != 0) && from.port() != 53 {
+                    lines.push(tell_close(payload, self.first_destination)?);
+                } else {
+                    tell_dns(payload, &mut lines)?;
                 }
-                // Whatever follows in other segments must do.
-                let mut message = here.to_vec();
-                message.resize(length, 0x5a);
-                tell_dns(&message, &mut lines)?;
-                rest = later;
-            }
-            if rest.is_empty() {
                 Ok(lines)
-            } else {
-                Err("one byte too many".to_owned())
             }
-        }
-        Some(TransportHeader::Icmpv4(icmp)) => {
-            let right = icmp.icmp_type.calc_checksum(payload);
-            checksums(&headers, packet, icmp.checksum, Some(right))?;
-            let unreachable = icmpv4::DestUnreachableHeader::Port;
-            if icmp.icmp_type != Icmpv4Type::DestinationUnreachable(unreachable) {
-                return Err(format!("another ICMP message: {icmp:?}"));
+            Some(TransportHeader::Tcp(tcp)) => {
+                ends(tcp.source_port, tcp.destination_port)?;
+                checksums(
+                    &headers,
+                    packet,
+                    tcp.checksum,
+                    tcp_checksum(tcp, &headers, payload),
+                )?;
+                let mut lines = vec![tell_tcp(tcp)];
+                let mut rest = payload;
+                if self.length {
+                    tell_dns(rest, &mut lines)?;
+                    return Ok(lines);
+                }
+                while let Some((length, after)) = rest.split_first_chunk::<2>() {
+                    let length = usize::from(u16::from_be_bytes(*length));
+                    let (here, later) = after.split_at(length.min(after.len()));
+                    if here.len() < length {
+                        lines.push(format!("{} of {length} bytes", here.len()));
+                    }
+                    // Whatever follows in other segments must do.
+                    let mut message = here.to_vec();
+                    message.resize(length, 0x5a);
+                    tell_dns(&message, &mut lines)?;
+                    rest = later;
+                }
+                if rest.is_empty() {
+                    Ok(lines)
+                } else {
+                    Err("one byte too many".to_owned())
+                }
             }
-            tell_quote(&headers, payload, from, to)
-        }
-        Some(TransportHeader::Icmpv6(icmp)) => {
-            let Some(NetHeaders::Ipv6(ip, _)) = headers.net.as_ref() else {
-                return Err("ICMPv6 in another protocol".to_owned());
-            };
-            let right = icmp
-                .icmp_type
-                .calc_checksum(ip.source, ip.destination, payload);
-            checksums(&headers, packet, icmp.checksum, right.ok())?;
-            let unreachable = icmpv6::DestUnreachableCode::Port;
-            if icmp.icmp_type != Icmpv6Type::DestinationUnreachable(unreachable) {
-                return Err(format!("another ICMPv6 message: {icmp:?}"));
+            Some(TransportHeader::Icmpv4(icmp)) => {
+                let right = icmp.icmp_type.calc_checksum(payload);
+                checksums(&headers, packet, icmp.checksum, Some(right))?;
+                let unreachable = icmpv4::DestUnreachableHeader::Port;
+                if icmp.icmp_type != Icmpv4Type::DestinationUnreachable(unreachable) {
+                    return Err(format!("another ICMP message: {icmp:?}"));
+                }
+                tell_quote(&headers, payload, from, to)
             }
-            tell_quote(&headers, payload, from, to)
+            Some(TransportHeader::Icmpv6(icmp)) => {
+                let Some(NetHeaders::Ipv6(ip, _)) = headers.net.as_ref() else {
+                    return Err("ICMPv6 in another protocol".to_owned());
+                };
+                let right = icmp
+                    .icmp_type
+                    .calc_checksum(ip.source, ip.destination, payload);
+                checksums(&headers, packet, icmp.checksum, right.ok())?;
+                let unreachable = icmpv6::DestUnreachableCode::Port;
+                if icmp.icmp_type != Icmpv6Type::DestinationUnreachable(unreachable) {
+                    return Err(format!("another ICMPv6 message: {icmp:?}"));
+                }
+                tell_quote(&headers, payload, from, to)
+            }
+            other => Err(format!("none of UDP, TCP and ICMP: {other:?}")),
         }
-        other => Err(format!("none of UDP, TCP and ICMP: {other:?}")),
     }
 }
 

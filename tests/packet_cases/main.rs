@@ -271,7 +271,7 @@ fn forged(
     let packets = packets.into_iter().filter(|packet| !packet.is_empty());
     packets
         .flat_map(|packet| {
-            let told = forged::tell_after(&before, packet, to, from);
+            let told = before.tell(packet, to, from);
             told.unwrap_or_else(|error| vec![error])
         })
         .collect()

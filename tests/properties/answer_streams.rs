@@ -14,7 +14,7 @@ use proptest::sample::{Index, select};
 
 use super::answers::{has_alias, query_of, response, ruleset};
 use super::inspector::segment;
-use super::{damaged, forged};
+use super::{Forged, damaged};
 
 const PUSH: u8 = 0x18;
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -84,7 +84,7 @@ proptest! {
                     came.extend(rewritten.payload);
                 }
                 Act::Sever { reset_length, .. } => {
-                    forged::tell(&scratch[..reset_length], resolver, phone).unwrap();
+                    Forged::default().tell(&scratch[..reset_length], resolver, phone).unwrap();
                     ended = true;
                     break;
                 }

@@ -21,7 +21,7 @@ use proptest::sample::{Index, select};
 
 use super::dns::{domain_name, name, question};
 use super::inspector::datagram;
-use super::{damaged, forged};
+use super::{Forged, damaged};
 
 /// Few names, so that chains meet and bite their tails.
 fn few_names() -> impl Strategy<Value = Name> {
@@ -247,7 +247,7 @@ proptest! {
         prop_assert_eq!(matches!(seen.act, Act::Rewrite { .. }), is_blocked, "{:?}", seen);
         prop_assert_eq!(seen.act == Act::Pass, !is_blocked);
         if let Act::Rewrite { length } = seen.act {
-            forged::tell(&scratch[..length], resolver, phone).unwrap();
+            Forged::default().tell(&scratch[..length], resolver, phone).unwrap();
             prop_assert!(learned.is_none());
             let sighting = seen.sighting.unwrap();
             prop_assert_eq!(sighting.outcome, Outcome::Blocked);

@@ -16,8 +16,8 @@ use muzzle::inspect::{Inspection, Inspector, Reading, Ruleset, Sighting};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::Forged;
 use super::damaged;
-use super::forged;
 use super::quic_packets::{Initial, crypto, early};
 use super::streams::{client_hello, handshake, sni};
 
@@ -261,11 +261,15 @@ pub(super) fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset)
     };
     assert!(length <= scratch.len(), "{seen:?}");
     if length > 0 {
-        forged::tell(&scratch[..length], flow.remote, flow.local).unwrap();
+        Forged::default()
+            .tell(&scratch[..length], flow.remote, flow.local)
+            .unwrap();
     }
     if second_length > 0 {
         let second = &scratch[length..][..second_length];
-        forged::tell(second, flow.remote, flow.local).unwrap();
+        Forged::default()
+            .tell(second, flow.remote, flow.local)
+            .unwrap();
     }
 }
 

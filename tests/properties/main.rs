@@ -24,6 +24,7 @@ mod suffixes;
 #[path = "../replay/write.rs"]
 mod write;
 
+use forged::Before as Forged;
 use quic_packets::Close as QuicClose;
 
 use proptest::prelude::*;

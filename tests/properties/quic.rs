@@ -20,7 +20,7 @@ use tls_parser::{SNIType, TlsExtension, TlsMessage, TlsMessageHandshake};
 use super::inspector::datagram;
 use super::quic_packets::{Close, Initial, crypto};
 use super::streams::hello_in_handshake;
-use super::{damaged, forged};
+use super::{Forged, damaged};
 
 const NAME: &str = "data.mistat.xiaomi.com";
 
@@ -257,9 +257,9 @@ proptest! {
             let Act::Answer { length, second_length, .. } = seen.act else {
                 panic!("{seen:?}");
             };
-            forged::tell(&scratch[..length], ends.1, ends.0).unwrap();
+            Forged::default().tell(&scratch[..length], ends.1, ends.0).unwrap();
             let second = &scratch[length..][..second_length];
-            forged::tell(second, ends.1, ends.0).unwrap();
+            Forged::default().tell(second, ends.1, ends.0).unwrap();
             let told = seen.sighting.map(|it| (it.outcome, it.name.to_string()));
             let expected = (!refused).then(|| (Outcome::Blocked, NAME.to_owned()));
             prop_assert_eq!(told, expected);

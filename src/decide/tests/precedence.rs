@@ -404,6 +404,7 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
         told(decide(&policy, seen))
     };
     let dot = "syn-only from 0 to 192.0.2.53:853";
+    let doq = "sni other.example quic from 0 to 192.0.2.53:853";
     let doh3 = "sni dns.example.org quic from 1051";
     use EncryptedDns::{FallBack, Report};
     use PrivateDns::{Off, Opportunistic, Strict, Unknown};
@@ -413,7 +414,9 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
         (FallBack, Strict),
         (FallBack, Unknown),
     ] {
-        assert_eq!(told_by(wanted, setting, "", dot), "log by encrypted DNS");
+        for seen in [dot, doq] {
+            assert_eq!(told_by(wanted, setting, "", seen), "log by encrypted DNS");
+        }
         assert_eq!(
             told_by(wanted, setting, "", doh3),
             "log by catalogue dns.example.org"
@@ -421,6 +424,11 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
     }
     for (seen, expected) in [
         (dot, "block by encrypted DNS"),
+        (doq, "block by encrypted DNS"),
+        (
+            "unnamed quic from 1051 to 192.0.2.53:853",
+            "block by encrypted DNS",
+        ),
         (doh3, "block by encrypted DNS"),
         // What apps do by themselves has nothing to fall back to.
         (
@@ -428,6 +436,11 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
             "log by encrypted DNS",
         ),
         ("syn-only to 192.0.2.53:853", "log by encrypted DNS"),
+        (
+            "sni other.example quic from 10123 to 192.0.2.53:853",
+            "log by encrypted DNS",
+        ),
+        ("unnamed quic to 192.0.2.53:853", "log by encrypted DNS"),
         (
             "sni dns.example.org quic from 10123",
             "log by catalogue dns.example.org",
