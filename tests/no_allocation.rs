@@ -300,7 +300,8 @@ fn the_way_of_every_packet() {
     let count = allocations(|| {
         for packet in &traffic {
             let uid = Some(Uid(10_123));
-            let seen = inspector.inspect(packet, uid, UnixSeconds(0), &ruleset, &mut scratch);
+            let seen =
+                inspector.inspect(packet, uid.into(), UnixSeconds(0), &ruleset, &mut scratch);
             acts[match seen.act {
                 Act::Pass | Act::Follow | Act::Leave => 0,
                 Act::Vanish => 1,
@@ -333,7 +334,7 @@ fn the_way_of_every_answer() {
             for asks in [false, true] {
                 if asks {
                     let now = UnixSeconds(0);
-                    inspector.inspect(query, None, now, &ruleset, &mut scratch);
+                    inspector.inspect(query, None.into(), now, &ruleset, &mut scratch);
                 }
                 for answer in answers {
                     let (seen, resolution) = inspector.inspect_answer(

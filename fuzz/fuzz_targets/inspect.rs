@@ -103,7 +103,7 @@ fuzz_target!(|input: &[u8]| {
             assert!(seen.sighting.as_ref().is_none_or(|it| it.uid.is_none()));
             seen
         } else {
-            inspector.inspect(&packet, Some(Uid(10_123)), now, ruleset, &mut scratch)
+            inspector.inspect(&packet, Some(Uid(10_123)).into(), now, ruleset, &mut scratch)
         };
         let passes = seen.act.passes();
         assert!(passes || !observes && seen.reading == Reading::Understood);

@@ -127,6 +127,12 @@ impl Packages {
         self.by_app.get(&app).into_iter().flatten()
     }
 
+    /// Whether several packages run under `uid`, so that it does not tell which of them it is.
+    #[must_use]
+    pub fn is_shared(&self, uid: Uid) -> bool {
+        self.of(uid).nth(1).is_some()
+    }
+
     /// The number of `package`, where it is installed.
     #[must_use]
     pub fn app_id(&self, package: &PackageName) -> Option<AppId> {

@@ -8,8 +8,10 @@ use crate::catalogue::Category;
 
 /// Port of DNS over TLS (RFC 7858 section 3.1).
 const DOT_PORT: u16 = 853;
-/// Android's system resolver: root, and AID_DNS (system/core, `android_filesystem_config.h`).
-const SYSTEM_RESOLVERS: [Uid; 2] = [Uid(0), Uid(1051)];
+/// `AID_DNS` (system/core, `android_filesystem_config.h`): Android's resolver runs as root, and gives
+/// the sockets of its encrypted questions to this user (packages/modules/DnsResolver,
+/// `DnsTlsSocket.cpp`).
+const SYSTEM_RESOLVER: Uid = Uid(1051);
 
 /// What is done about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -86,7 +88,7 @@ pub(super) fn is_of_system(facts: &Facts<'_>, listed: Option<Category>) -> bool 
     let is_doh3 = facts.flow.protocol == Protocol::Udp
         && matches!(facts.evidence, Evidence::Sni(_))
         && listed == Some(Category::EncryptedDns);
-    facts.uid.is_some_and(|uid| SYSTEM_RESOLVERS.contains(&uid)) && (is_dot(facts) || is_doh3)
+    facts.attribution.uid() == Some(SYSTEM_RESOLVER) && (is_dot(facts) || is_doh3)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 
 use super::{Context, Inspection, Reading, Ruleset, Sighting};
 use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
-use crate::decide::{Evidence, FlowKey, FlowTable, Outcome, Reason, Uid, UnixSeconds};
+use crate::decide::{Attribution, Evidence, FlowKey, FlowTable, Outcome, Reason, UnixSeconds};
 use crate::parse::DomainName;
 use crate::parse::dns::{Query, Questions};
 use crate::parse::dns_response::{Aliases, Response};
@@ -80,7 +80,7 @@ struct QueryKey {
 struct Asked {
     /// The resolver as the app addressed it.
     remote: SocketAddr,
-    uid: Option<Uid>,
+    attribution: Attribution,
 }
 
 /// Queries that were let go and whose answers are awaited. An answer does not end that: where a
@@ -110,7 +110,7 @@ impl Awaited {
         let key = self.key(context.flow.local, query.id(), query.questions());
         let asked = Asked {
             remote: context.flow.remote,
-            uid: context.uid,
+            attribution: context.attribution,
         };
         self.queries.insert(key, asked, context.now);
     }
@@ -162,7 +162,7 @@ pub(super) fn datagram(
             remote: asked.remote,
             ..flow
         },
-        uid: asked.uid,
+        attribution: asked.attribution,
         forwarded: false,
         now,
         ruleset,
@@ -183,7 +183,7 @@ pub(super) fn datagram(
             let answer = sighting
                 .outcome
                 .refuses()
-                .then(|| ruleset.dns_refusal(&sighting.name, sighting.uid));
+                .then(|| ruleset.dns_refusal(&sighting.name, sighting.attribution.uid()));
             let told = inspection.sighting.as_ref().map(|told| told.outcome);
             if told < Some(sighting.outcome) {
                 inspection.sighting = Some(sighting);

@@ -50,7 +50,9 @@ impl Datagrams {
                 self.told.insert(context.flow, (), context.now);
             }
             let act = if verdict.1.refuses() {
-                let refusal = context.ruleset.connection_refusal(None, context.uid);
+                let refusal = context
+                    .ruleset
+                    .connection_refusal(None, context.attribution.uid());
                 refuse(context, ip_packet, refusal, out)
             } else {
                 Act::Pass

@@ -9,6 +9,7 @@ mod datagram;
 mod dns;
 mod dns_stream;
 mod open;
+mod outline;
 mod quic;
 mod refusals;
 mod ruleset;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use crate::act::Act;
 use crate::decide::{
-    Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
+    Attribution, Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, UnixSeconds,
 };
 use crate::parse::ip::{self, IpPacket};
 use crate::parse::tcp::TcpSegment;
@@ -31,6 +32,7 @@ use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
 pub use open::judge_open;
+pub use outline::Outline;
 use refusals::Refusals;
 pub use ruleset::{NamedPorts, Ruleset};
 
@@ -44,8 +46,8 @@ const DNS_STREAMS: (usize, u32) = (64, 900);
 pub struct Sighting {
     /// The flow of the packet.
     pub flow: FlowKey,
-    /// The socket's owner, where the kernel told it.
-    pub uid: Option<Uid>,
+    /// Whose packet it is.
+    pub attribution: Attribution,
     /// The phone only passes it on, for the device at the flow's local end.
     pub forwarded: bool,
     /// Where the name stood.
@@ -155,7 +157,7 @@ impl Inspection {
 #[derive(Clone, Copy)]
 struct Context<'a> {
     flow: FlowKey,
-    uid: Option<Uid>,
+    attribution: Attribution,
     forwarded: bool,
     now: UnixSeconds,
     ruleset: &'a Arc<Ruleset>,
@@ -170,7 +172,7 @@ impl Context<'_> {
     fn decide(&self, evidence: Evidence<'_>) -> (Decision, Outcome) {
         let facts = Facts {
             flow: self.flow,
-            uid: self.uid,
+            attribution: self.attribution,
             evidence,
         };
         let policy = &self.ruleset.policy;
@@ -199,7 +201,7 @@ impl Context<'_> {
         };
         Sighting {
             flow: self.flow,
-            uid: self.uid,
+            attribution: self.attribution,
             forwarded: self.forwarded,
             kind,
             name,
@@ -239,12 +241,12 @@ impl Inspector {
     pub fn inspect(
         &mut self,
         bytes: &[u8],
-        uid: Option<Uid>,
+        attribution: Attribution,
         now: UnixSeconds,
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> Inspection {
-        self.look(bytes, uid, false, now, ruleset, out)
+        self.look(bytes, attribution, false, now, ruleset, out)
     }
 
     /// The same with a packet that the phone passes on for another device. It has no app, and what
@@ -256,7 +258,7 @@ impl Inspector {
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> Inspection {
-        let mut inspection = self.look(bytes, None, true, now, ruleset, out);
+        let mut inspection = self.look(bytes, Attribution::UNKNOWN, true, now, ruleset, out);
         if matches!(inspection.act, Act::Answer { .. } | Act::Sever { .. }) {
             inspection.act = Act::Vanish;
         }
@@ -266,7 +268,7 @@ impl Inspector {
     fn look(
         &mut self,
         bytes: &[u8],
-        uid: Option<Uid>,
+        attribution: Attribution,
         forwarded: bool,
         now: UnixSeconds,
         ruleset: &Arc<Ruleset>,
@@ -282,7 +284,7 @@ impl Inspector {
                 local: (packet.source, source_port).into(),
                 remote: (packet.destination, destination_port).into(),
             },
-            uid,
+            attribution,
             forwarded,
             now,
             ruleset,

@@ -133,7 +133,7 @@ impl QuicConnections {
         let (stage, act) = if verdict.1.refuses() {
             let refusal = context
                 .ruleset
-                .connection_refusal(evidence.name(), context.uid);
+                .connection_refusal(evidence.name(), context.attribution.uid());
             let act = refuse(context, ip_packet, refusal, out);
             (Stage::Refused(refusal), act)
         } else {

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
     use crate::config::Config;
-    use crate::decide::{Decision, FlowKey, Outcome, Protocol};
+    use crate::decide::{Attribution, Decision, FlowKey, Outcome, Protocol};
     use crate::inspect::{Ruleset, Sighting, SightingKind};
     use crate::parse::DomainName;
 
@@ -189,7 +189,7 @@ mod tests {
                 local: ([10, 0, 0, 2], 40_000).into(),
                 remote: ([192, 0, 2, 53], 53).into(),
             },
-            uid: None,
+            attribution: Attribution::UNKNOWN,
             forwarded: false,
             kind: SightingKind::Question(1),
             name: DomainName::from_ascii(b"www.example").unwrap(),

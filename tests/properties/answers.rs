@@ -246,7 +246,7 @@ proptest! {
             query.extend(question.qclass.to_be_bytes());
         }
         let query = datagram((phone, resolver), &query);
-        let asked = inspector.inspect(&query, None, now, &ruleset, &mut [0; 2048]);
+        let asked = inspector.inspect(&query, None.into(), now, &ruleset, &mut [0; 2048]);
         let (seen, learned) = look(&mut inspector);
         if asked.act != Act::Pass {
             prop_assert!(seen.reading == Reading::Unasked && seen.act == Act::Pass);
