@@ -32,7 +32,7 @@ use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
 pub use open::judge_open;
-pub use outline::Outline;
+pub use outline::{Outline, Trace};
 use refusals::Refusals;
 pub use ruleset::{NamedPorts, Ruleset};
 

@@ -9,8 +9,47 @@ use crate::parse::udp::UdpDatagram;
 
 /// Port of DNS over TLS (RFC 7858 section 3.1).
 const DOT_PORT: u16 = 853;
+/// Packets between one that is looked at and the next.
+const MAX_AFTER: u16 = 16;
 /// Who may have opened a socket for somebody else: Android's resolver, as root or as `AID_DNS`.
 const OPEN_FOR_OTHERS: [Uid; 2] = [Uid(0), Uid(1051)];
+
+/// A connected socket counts its IPv4 packets by itself, from a random number on
+/// (include/net/ip.h, `ip_select_ident_segs`), and gives its IPv6 packets a random flow label
+/// (`ip6_make_flowlabel`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// The identification of an IPv4 packet.
+    Identification(u16),
+    /// The flow label of an IPv6 packet.
+    FlowLabel(u32),
+}
+
+impl Trace {
+    fn of(packet: &[u8]) -> Self {
+        let word = |at: usize| {
+            let bytes = packet.get(at..).and_then(|it| it.first_chunk().copied());
+            u32::from_be_bytes(bytes.unwrap_or_default())
+        };
+        match word(0) >> 28 {
+            4 => Self::Identification((word(4) >> 16) as u16),
+            _ => Self::FlowLabel(word(0) & 0xf_ffff),
+        }
+    }
+
+    /// Whether the same socket has sent this packet, some packets after the one with `first`. Where
+    /// packets carry no such sign nothing says so.
+    #[must_use]
+    pub const fn follows(self, first: Self) -> bool {
+        match (first, self) {
+            (Self::Identification(first), Self::Identification(this)) => {
+                matches!(this.wrapping_sub(first), 1..=MAX_AFTER)
+            }
+            (Self::FlowLabel(first), Self::FlowLabel(this)) => first != 0 && first == this,
+            _ => false,
+        }
+    }
+}
 
 /// An outgoing packet from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +58,8 @@ pub struct Outline {
     pub flow: FlowKey,
     /// Its length with the IP header.
     pub packet_bytes: usize,
+    /// What the packets of one socket have in common.
+    pub trace: Trace,
     /// Something in it, or that it is there, is decided on.
     is_judged: bool,
 }
@@ -63,6 +104,7 @@ impl Outline {
                 remote: (ip.destination, destination_port).into(),
             },
             packet_bytes: packet.len(),
+            trace: Trace::of(packet),
             is_judged,
         })
     }
@@ -87,6 +129,21 @@ mod tests {
         }
         .unwrap();
         bytes
+    }
+
+    #[test]
+    fn a_sockets_packets_follow_one_another() {
+        let identified =
+            |first, this| Trace::Identification(this).follows(Trace::Identification(first));
+        assert!(identified(7, 8) && identified(0xffff, 0) && identified(7, 23));
+        assert!(!identified(7, 7) && !identified(0, 0) && !identified(8, 7));
+        assert!(!identified(7, 24));
+        let labelled = |first, this| Trace::FlowLabel(this).follows(Trace::FlowLabel(first));
+        assert!(labelled(7, 7) && !labelled(7, 8) && !labelled(0, 0));
+        let mut four = packet(53, None, b"x");
+        four[4..6].copy_from_slice(&[0x12, 0x34]);
+        assert_eq!(Trace::of(&four), Trace::Identification(0x1234));
+        assert_eq!(Trace::of(&[0x60, 0x0f, 1, 2]), Trace::FlowLabel(0xf_0102));
     }
 
     #[test]

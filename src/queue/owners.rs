@@ -12,10 +12,17 @@ use crate::apps::sender::has_sent;
 use crate::apps::{SocketDiagnosis, proc_net};
 use crate::clock::Moment;
 use crate::decide::{Attribution, FlowKey, FlowTable, Protocol, UnixSeconds};
-use crate::inspect::Outline;
+use crate::inspect::{Outline, Trace};
+use crate::record::Withdrawn;
 
 /// Sockets that were seen to have a port, and for how many seconds they are remembered.
 const HOLDERS: (usize, u32) = (128, 60);
+/// Looks at a socket until it has looked the same `STEADY_LOOKS` times; each takes some 3 us.
+const MAX_LOOKS: u32 = 6;
+const STEADY_LOOKS: u32 = 2;
+/// How long a packet may be on its way from its socket into the queue, in milliseconds: as long as
+/// its sender is kept from the processor.
+const ON_ITS_WAY_MILLIS: u64 = 200;
 /// Reads of `/proc/net/udp` or `udp6` in a second; each takes the kernel some 100 us and more.
 const READS_PER_SECOND: u32 = 20;
 /// Room for its text: some 500 sockets.
@@ -29,6 +36,7 @@ pub struct Owners {
     /// Where the diagnosis knows no UDP.
     tables: Option<UdpTables>,
     holders: FlowTable<Holder, (Protocol, SocketAddr)>,
+    withdrawn: Option<Withdrawn>,
 }
 
 /// The socket that has a port.
@@ -37,14 +45,37 @@ struct Holder {
     cookie: u64,
     /// Packets of this [`InHand::round`] and later were sent after it was first seen there.
     since: u64,
+    /// The first packet that is taken for its.
+    first: Option<First>,
+}
+
+/// A packet that may yet turn out to be of whoever had the port before: what the socket was charged
+/// with was then another packet, on its way into the queue.
+#[derive(Clone, Copy, Debug)]
+struct First {
+    packet: Withdrawn,
+    trace: Trace,
 }
 
 /// A socket that may have sent the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Candidate {
     attribution: Attribution,
     charged_bytes: u32,
     /// No other socket has the same.
     cookie: Option<u64>,
+}
+
+impl Candidate {
+    /// How often it has to look the same. Somebody who came to the port later may be charged with a
+    /// packet that is on its way into the queue, for some 2 us.
+    const fn steady_looks(&self) -> u32 {
+        match self.cookie {
+            Some(_) => STEADY_LOOKS,
+            // Reading the kernel's table takes longer.
+            None => 1,
+        }
+    }
 }
 
 impl Owners {
@@ -72,6 +103,7 @@ impl Owners {
             diagnosis,
             tables: (!knows_udp).then(UdpTables::default),
             holders: FlowTable::new(HOLDERS.0, HOLDERS.1),
+            withdrawn: None,
         }
     }
 
@@ -83,22 +115,47 @@ impl Owners {
         outline: &Outline,
         interface: u32,
         waiting: (&QueueSocket, &mut Backlog, &mut InHand),
-        now: UnixSeconds,
+        unix_millis: u64,
     ) -> Attribution {
-        let (queue, backlog, in_hand) = waiting;
-        let Some(candidate) = self.candidate(&outline.flow, interface) else {
-            return Attribution::UNKNOWN;
+        let packet = Withdrawn {
+            flow: outline.flow,
+            unix_millis,
         };
-        // In this order: what the socket was charged with by then waits here by now.
-        let emptied = backlog.fill(queue, in_hand);
-        let has_sent_it = self.had_the_port(outline, &candidate, emptied, in_hand.round, now)
-            || (emptied.is_some()
-                && has_sent(candidate.charged_bytes, backlog.behind(outline)));
-        if has_sent_it && candidate.charged_bytes > 0 {
-            candidate.attribution
-        } else {
-            Attribution::UNKNOWN
+        let (queue, backlog, in_hand) = waiting;
+        let mut looks = 0;
+        let mut before = None;
+        for _ in 0..MAX_LOOKS {
+            let Some(candidate) = self.candidate(&outline.flow, interface) else {
+                break;
+            };
+            // In this order: what the socket was charged with waits here by now, unless its sender
+            // is on its way into the queue just then.
+            let emptied = backlog.fill(queue, in_hand);
+            if candidate.charged_bytes == 0 {
+                break;
+            }
+            if self.had_the_port(outline, &candidate, emptied, in_hand.round, packet) {
+                return candidate.attribution;
+            }
+            let seen = (candidate, backlog.behind(outline).count());
+            looks = if before == Some(seen) { looks + 1 } else { 1 };
+            if looks == candidate.steady_looks() {
+                let has_sent_it = emptied.is_some()
+                    && has_sent(candidate.charged_bytes, backlog.behind(outline));
+                if !has_sent_it {
+                    break;
+                }
+                self.take_as_first(outline, &candidate, packet);
+                return candidate.attribution;
+            }
+            before = Some(seen);
         }
+        Attribution::UNKNOWN
+    }
+
+    /// The packet before, where it has turned out to be somebody else's than was said.
+    pub(super) const fn take_withdrawn(&mut self) -> Option<Withdrawn> {
+        self.withdrawn.take()
     }
 
     /// Whether the socket has had the port since before the packet was sent. It is remembered
@@ -109,20 +166,43 @@ impl Owners {
         candidate: &Candidate,
         emptied: Option<u64>,
         round: u64,
-        now: UnixSeconds,
+        packet: Withdrawn,
     ) -> bool {
         let Some(cookie) = candidate.cookie else {
             return false;
         };
         let port = (outline.flow.protocol, outline.flow.local);
-        let holder = self.holders.get_mut(&port, now).copied();
-        if let Some(holder) = holder.filter(|it| it.cookie == cookie) {
+        let now = UnixSeconds::from_millis(packet.unix_millis);
+        let known = self.holders.get_mut(&port, now);
+        if let Some(holder) = known.filter(|it| it.cookie == cookie) {
+            if let Some(first) = holder.first.take() {
+                let pause = packet.unix_millis.abs_diff(first.packet.unix_millis);
+                if pause < ON_ITS_WAY_MILLIS && !outline.trace.follows(first.trace) {
+                    self.withdrawn = Some(first.packet);
+                }
+            }
             return holder.since <= round;
         }
         if let Some(since) = emptied {
-            self.holders.insert(port, Holder { cookie, since }, now);
+            let holder = Holder {
+                cookie,
+                since,
+                first: None,
+            };
+            self.holders.insert(port, holder, now);
         }
         false
+    }
+
+    /// Remembers the packet as the first of a socket that has come to the port.
+    fn take_as_first(&mut self, outline: &Outline, candidate: &Candidate, packet: Withdrawn) {
+        let port = (outline.flow.protocol, outline.flow.local);
+        let now = UnixSeconds::from_millis(packet.unix_millis);
+        let known = self.holders.get_mut(&port, now);
+        if let Some(holder) = known.filter(|it| Some(it.cookie) == candidate.cookie) {
+            let trace = outline.trace;
+            holder.first = Some(First { packet, trace });
+        }
     }
 
     /// The socket that has the flow's port now.

@@ -96,8 +96,11 @@ impl QueueWorker {
         let Some(outline) = outline else {
             return opener.into();
         };
-        let now = UnixSeconds::from_millis(unix_millis);
-        let attribution = owners.of(&outline, interface, (&self.queue, backlog, in_hand), now);
+        let waiting = (&self.queue, backlog, in_hand);
+        let attribution = owners.of(&outline, interface, waiting, unix_millis);
+        if let Some(packet) = owners.take_withdrawn() {
+            self.events.withdraw(packet);
+        }
         count(&self.counters.owners_asked);
         if attribution == Attribution::UNKNOWN {
             count(&self.counters.owners_unknown);

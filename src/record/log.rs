@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 
 use super::{ConnectionNames, Event, EventReceiver, Record, Report, ResolvedNames};
 use crate::apps::Packages;
-use crate::decide::UnixSeconds;
+use crate::decide::{Attribution, UnixSeconds};
 
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
@@ -157,10 +157,18 @@ pub async fn run(events: EventReceiver, log: Arc<Log>, names: Arc<ConnectionName
     let mut resolved = ResolvedNames::default();
     loop {
         events.wait(GATHER).await;
-        for report in events.drain() {
+        // A packet that is taken back comes within the same run, or so soon after that it hardly
+        // ever falls between two.
+        let reports: Vec<_> = events.drain().collect();
+        let withdrawn: Vec<_> = reports.iter().filter_map(Report::withdrawn).collect();
+        for report in reports {
             match report {
+                Report::Withdrawn(_) => {}
                 Report::Learned(learned) => resolved.learn(&learned),
-                Report::Event(event) => {
+                Report::Event(mut event) => {
+                    if withdrawn.iter().any(|it| it.is_about(&event)) {
+                        event.sighting.attribution = Attribution::UNKNOWN;
+                    }
                     let now = UnixSeconds::from_millis(event.unix_millis);
                     names.learn(&event.sighting, now);
                     if event.ruleset.records(event.sighting.outcome) {
