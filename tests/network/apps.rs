@@ -1,14 +1,15 @@
 //! Who sent it: rules for one app, the names in the log, and what `observe` makes of blocks.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use muzzle::decide::Outcome;
 use muzzle::firewall::Family;
 use muzzle::record::EvidenceKind;
 
 use crate::clients::{A, TcpAsker, UdpAsker, client_hello, framed, query, told};
-use crate::lab::{APP_UID, Lab, addresses};
-use crate::running::{APP, BLOCKED, queue, record, records, start};
+use crate::lab::{APP_UID, Lab, addresses, wait_for};
+use crate::running::{APP, BLOCKED, ask, queue, record, records, start, status};
 
 /// Another app, which `packages.list` does not name.
 const OTHER_UID: u32 = 10_200;
@@ -120,4 +121,61 @@ fn observe_lets_everything_pass_and_says_what_it_would_block() {
             .iter()
             .all(|it| it.outcome != Outcome::Blocked)
     );
+}
+
+/// A list with [`APP`] and so many more.
+fn list_of(more: u32, uid: u32) -> String {
+    let line =
+        |name: &str, uid: u32| format!("{name} {uid} 0 /data/user/0/{name} default none\n");
+    let others =
+        (0..more).map(|number| line(&format!("com.example.n{number}"), 11_000 + number));
+    others.chain([line(APP, uid)]).collect()
+}
+
+#[test]
+fn apps_that_come_and_go_are_known_at_once() {
+    let lab = Lab::new();
+    let rule =
+        format!("[[rule]]\nname = \"one.example\"\napp = \"{APP}\"\naction = \"block\"\n");
+    let daemon = start(&lab, &rule);
+    let list = lab.folder().join("packages.list");
+    let replace = |text: &str| {
+        let fresh = lab.folder().join("packages.list.tmp");
+        std::fs::write(&fresh, text).expect("the lab's folder is there");
+        std::fs::rename(&fresh, &list).expect("the lab's folder is there");
+    };
+    let is_refused = |uid: u32| {
+        let dns = addresses(Family::V4).dns;
+        let dig = format!("dig +tries=1 +time=2 @{dns} one.example A");
+        lab.phone_as(uid, &dig).ok().contains("status: NXDOMAIN")
+    };
+    let limit = Duration::from_secs(6);
+    assert!(is_refused(APP_UID) && !is_refused(OTHER_UID));
+    // Installed again, under another number, among two thousand.
+    replace(&list_of(2000, OTHER_UID));
+    wait_for("the new list", limit, || is_refused(OTHER_UID));
+    assert!(!is_refused(APP_UID));
+    assert_eq!(status(&lab, &daemon).packages, 2001);
+    // What is missing, empty or cut changes nothing, and is said.
+    let warning = || status(&lab, &daemon).warnings.join("\n");
+    let whole = list_of(2000, APP_UID);
+    let cut = &whole[..whole.len() - 30];
+    for (text, said) in [(cut, "ends in half a line"), ("", "is empty")] {
+        std::fs::write(&list, text).expect("the lab's folder is there");
+        wait_for(said, limit, || warning().contains(said));
+        assert!(is_refused(OTHER_UID), "{said}");
+    }
+    std::fs::remove_file(&list).expect("it is there");
+    let told = ask(&lab, &daemon, "reload").ok();
+    assert!(told.contains("2001 packages"), "{told}");
+    assert!(warning().contains("cannot read"), "{}", warning());
+    assert!(is_refused(OTHER_UID));
+    // Replaced again and again while it is read.
+    for number in 0..200 {
+        replace(&list_of(2000, 13_000 + number));
+    }
+    replace(&list_of(2000, APP_UID));
+    wait_for("the last list", limit, || is_refused(APP_UID));
+    assert!(!is_refused(OTHER_UID));
+    assert_eq!(warning(), "");
 }

@@ -235,6 +235,7 @@ fn of_two_that_fight_for_a_port_neither_is_taken_for_the_other() {
                 None => unknown += 1,
             }
         }
+        assert!(daemon.stop().success());
         assert!(
             known > 0 && unknown > 0,
             "{family}: {known} known, {unknown} not"
@@ -291,6 +292,7 @@ fn two_thousand_questions_a_second_are_their_apps() {
                 right += 1;
             }
         }
+        assert!(daemon.stop().success());
         assert!(
             right >= QUESTIONS * 99 / 100,
             "{family}: {right} of {QUESTIONS}"
