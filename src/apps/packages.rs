@@ -148,6 +148,19 @@ impl Packages {
         self.of(uid).nth(1).is_some()
     }
 
+    /// Every number that several packages share, in order.
+    #[must_use]
+    pub fn shared(&self) -> Vec<AppId> {
+        let mut shared: Vec<_> = self
+            .by_app
+            .iter()
+            .filter(|(_, names)| names.len() > 1)
+            .map(|(app, _)| *app)
+            .collect();
+        shared.sort_unstable();
+        shared
+    }
+
     /// The number of `package`, where it is installed.
     #[must_use]
     pub fn app_id(&self, package: &PackageName) -> Option<AppId> {

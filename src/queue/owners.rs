@@ -11,7 +11,7 @@ use super::backlog::{Backlog, InHand};
 use crate::apps::sender::has_sent;
 use crate::apps::{SocketDiagnosis, proc_net};
 use crate::clock::Moment;
-use crate::decide::{Attribution, FlowKey, FlowTable, Protocol, UnixSeconds};
+use crate::decide::{Attribution, CgroupId, FlowKey, FlowTable, Protocol, Uid, UnixSeconds};
 use crate::inspect::{Outline, Trace};
 use crate::record::Withdrawn;
 
@@ -151,6 +151,13 @@ impl Owners {
             before = Some(seen);
         }
         Attribution::UNKNOWN
+    }
+
+    /// The control group of the process that opened the socket of `flow`, which is `uid`'s.
+    pub(super) fn cgroup(&self, flow: &FlowKey, interface: u32, uid: Uid) -> Option<CgroupId> {
+        let socket = self.diagnosis.as_ref()?.find(flow, interface).ok()??;
+        let has_sent_it = socket.uid == uid && socket.charged_bytes > 0;
+        socket.cgroup.filter(|_| has_sent_it)
     }
 
     /// The packet before, where it has turned out to be somebody else's than was said.

@@ -12,8 +12,8 @@ use super::message::{Hook, Packet, Verdict};
 use super::{Conntrack, Injector, Owners, QueueSocket, SocketDestroyer};
 use crate::act::Act;
 use crate::clock::{self, Moment};
-use crate::decide::{Attribution, FlowKey, UnixSeconds};
-use crate::inspect::{Inspection, Inspector, Outline, Ruleset};
+use crate::decide::{Attribution, AttributionSource, FlowKey, UnixSeconds};
+use crate::inspect::{Inspection, Inspector, Outline, Ruleset, Sighting};
 use crate::record::{ConnectionNames, Counters, Event, EventSender, Learned, count};
 
 /// Room for the largest packet that is ever forged.
@@ -70,6 +70,7 @@ impl QueueWorker {
                     &packet,
                     attribution,
                     unix_millis,
+                    &owners,
                     &mut inspector,
                     &mut scratch,
                 );
@@ -113,12 +114,13 @@ impl QueueWorker {
         packet: &Packet<'_>,
         attribution: Attribution,
         unix_millis: u64,
+        owners: &Owners,
         inspector: &mut Inspector,
         scratch: &mut [u8],
     ) {
         let rules = self.rules.load();
         let now = UnixSeconds::from_millis(unix_millis);
-        let inspection = if packet.hook == Hook::PreRouting {
+        let mut inspection = if packet.hook == Hook::PreRouting {
             let (inspection, resolution) =
                 inspector.inspect_answer(packet.payload, now, &rules, scratch);
             self.counters.answer_inspected(&inspection);
@@ -143,6 +145,10 @@ impl QueueWorker {
                 .store(inspector.evicted(), Ordering::Relaxed);
             inspection
         };
+        if let Some(sighting) = &mut inspection.sighting {
+            // Before the verdict, while the socket is there.
+            self.tell_process(packet, sighting, owners, &rules);
+        }
         self.carry_out(packet, &inspection, scratch);
         if self.first_verdict.get().is_none() {
             // The other queue may have been first at the same moment.
@@ -159,6 +165,26 @@ impl QueueWorker {
             if !self.events.send(event) {
                 count(&self.counters.unrecorded);
             }
+        }
+    }
+
+    /// Where several packages run under the user id, adds what tells which process it is. A socket
+    /// that was given to somebody else has the group of whoever opened it, which tells nothing.
+    fn tell_process(
+        &self,
+        packet: &Packet<'_>,
+        sighting: &mut Sighting,
+        owners: &Owners,
+        rules: &Ruleset,
+    ) {
+        let attribution = sighting.attribution;
+        if attribution.source() == AttributionSource::Socket
+            && let Some(uid) = attribution.uid()
+            && rules.is_shared(uid)
+            && rules.records(sighting.outcome)
+        {
+            let cgroup = owners.cgroup(&sighting.flow, packet.out_interface, uid);
+            sighting.attribution = attribution.in_cgroup(cgroup);
         }
     }
 

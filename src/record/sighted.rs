@@ -67,6 +67,10 @@ pub struct Record {
     /// The device that sent it, where the phone only passed it on: a hotspot client.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client: Option<IpAddr>,
+    /// The process that opened the socket, where several packages run under the user id and the
+    /// kernel tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub process: Option<String>,
     /// Transport protocol.
     pub protocol: Protocol,
     /// The phone's end, or that of `client`.
@@ -159,6 +163,7 @@ impl Record {
                 attribution.source()
             },
             client: sighting.forwarded.then(|| sighting.flow.local.ip()),
+            process: None,
             protocol: sighting.flow.protocol,
             local: sighting.flow.local,
             remote: sighting.flow.remote,
@@ -182,7 +187,10 @@ impl Record {
     #[must_use]
     pub fn sender(&self) -> Cow<'_, str> {
         match (&self.app, self.client) {
-            (Some(app), _) => app.into(),
+            (Some(app), _) => match &self.process {
+                Some(process) => format!("{app}, process {process}").into(),
+                None => app.into(),
+            },
             (None, Some(client)) => format!("hotspot client {client}").into(),
             (None, None) => "unknown app".into(),
         }

@@ -1,9 +1,10 @@
 //! Who sent it: rules for one app, the names in the log, and what `observe` makes of blocks.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use muzzle::decide::Outcome;
+use muzzle::decide::{AttributionSource, Outcome};
 use muzzle::firewall::Family;
 use muzzle::record::EvidenceKind;
 
@@ -178,4 +179,80 @@ fn apps_that_come_and_go_are_known_at_once() {
     wait_for("the last list", limit, || is_refused(APP_UID));
     assert!(!is_refused(OTHER_UID));
     assert_eq!(warning(), "");
+}
+
+/// A control group for one process of `uid`, as Android makes it.
+struct ProcessGroup {
+    folder: PathBuf,
+}
+
+impl ProcessGroup {
+    /// Makes it for `pid` and puts that into it.
+    fn new(mount: &Path, uid: u32, pid: u32) -> Self {
+        let folder = mount.join(format!("uid_{uid}/pid_{pid}"));
+        std::fs::create_dir_all(&folder).expect("root may");
+        let group = Self { folder };
+        let procs = group.folder.join("cgroup.procs");
+        std::fs::write(procs, pid.to_string()).expect("root may");
+        group
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        // Not while its process lives.
+        let gone = || std::fs::remove_dir(&self.folder).is_ok();
+        wait_for("the process to end", Duration::from_secs(5), gone);
+        let _others = self.folder.parent().map(std::fs::remove_dir);
+    }
+}
+
+#[test]
+fn of_packages_that_share_a_number_the_process_is_told() {
+    // Nobody else's in the machine's control groups.
+    let uid = 13_000 + std::process::id() % 1000;
+    let mut lab = Lab::new();
+    let mount = lab.control_groups();
+    let daemon = start(&lab, "");
+    let (one, two) = ("com.example.one", "com.example.two");
+    let text = format!("{one} {uid} 0 /data/user/0/x default none\n");
+    let list = text.clone() + &text.replace(one, two);
+    std::fs::write(lab.folder().join("packages.list"), list).expect("the lab's folder");
+    ask(&lab, &daemon, "reload").ok();
+    let to = SocketAddr::new(addresses(Family::V4).sink, 8443);
+    // It waits until it is in its group, and then for an answer that never comes.
+    let [go, itself] = ["go", "pid"].map(|name| lab.folder().join(name));
+    let script = lab.folder().join("script");
+    let text = format!(
+        "echo $$ > {}\nuntil test -e {}; do sleep 0.1; done\nexec setpriv --reuid={uid} --regid={uid} \
+         --clear-groups curl --silent --max-time 3 http://{to}/\n",
+        itself.display(),
+        go.display()
+    );
+    std::fs::write(&script, text).expect("the lab's folder is there");
+    lab.spawn(&format!("sh {}", script.display()));
+    let mut pid = None;
+    wait_for("the process", Duration::from_secs(5), || {
+        let text = std::fs::read_to_string(&itself).unwrap_or_default();
+        pid = text.trim_end().parse::<u32>().ok();
+        pid.is_some()
+    });
+    let pid = pid.expect("waited for");
+    let group = ProcessGroup::new(&mount, uid, pid);
+    std::fs::write(&go, "").expect("the lab's folder is there");
+    let told = record(&lab, &daemon, |it| it.remote == to);
+    assert_eq!(
+        (told.uid, told.attribution),
+        (Some(uid), AttributionSource::Shared)
+    );
+    assert_eq!(told.process.as_deref(), Some("curl"), "{told:?}");
+    let app = told.app.expect("both are known");
+    assert_eq!(app, format!("{one}, {two} (shared uid {uid})"));
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid.cast_signed()),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("it waits still");
+    drop(group);
+    nix::mount::umount(&mount).expect("mounted here");
 }

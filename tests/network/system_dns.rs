@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use muzzle::clock::Moment;
 use muzzle::decide::{AttributionSource, Outcome};
 use muzzle::firewall::Family;
 use muzzle::record::Record;
 
 use crate::clients::{A, AAAA, AT_ONCE, framed, query};
-use crate::lab::{APP_UID, Daemon, Lab, addresses, wait_for};
+use crate::lab::{APP_UID, Daemon, Lab, addresses, refuse_socket_diagnosis, wait_for};
 use crate::load::with_resolver;
-use crate::running::{APP, queue, record, records, start};
+use crate::running::{APP, queue, record, records, start, status};
 
 /// Another app, which `packages.list` does not name.
 const OTHER_UID: u32 = 10_200;
@@ -186,6 +187,37 @@ fn who_is_gone_is_unknown_and_who_came_after_has_not_asked() {
     }
 }
 
+#[test]
+fn without_the_socket_diagnosis_the_kernels_tables_tell() {
+    let lab = Lab::new();
+    refuse_socket_diagnosis();
+    let daemon = start(&lab, &rules());
+    let warnings = status(&lab, &daemon).warnings.join("\n");
+    assert!(
+        warnings.contains("/proc/net/udp, 20 times a second"),
+        "{warnings}"
+    );
+    for family in Family::BOTH {
+        let dns = addresses(family).dns;
+        for (uid, blocked) in [(APP_UID, true), (OTHER_UID, false)] {
+            let name = format!("u{uid}.{}.one.example", dns.is_ipv6());
+            let socket = asker(&lab, dns, uid, 0).expect("a free port");
+            assert_eq!(is_refused(&socket, &name), blocked, "{family} {uid}");
+            let told = question(&lab, &daemon, &name);
+            let expected = (Some(uid), AttributionSource::Proc);
+            assert_eq!((told.uid, told.attribution), expected, "{told:?}");
+        }
+        // As many as are looked up, and more; each is answered.
+        let socket = asker(&lab, dns, APP_UID, 0).expect("a free port");
+        let refused = (0..60).filter(|number| {
+            is_refused(&socket, &format!("n{number}.{}.one.example", dns.is_ipv6()))
+        });
+        let refused = refused.count();
+        assert!(refused > 0 && refused < 60, "{family}: {refused}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
 /// Asks for `uid`, each time with a new socket on the same port, and lets go of it at once; the
 /// name says for whom. What pauses there are nobody chose.
 fn fight(lab: &Lab, resolver: IpAddr, uid: u32, over: &AtomicBool) {
@@ -256,14 +288,14 @@ fn settled(lab: &Lab, daemon: &Daemon) -> Vec<Record> {
 
 #[test]
 fn two_thousand_questions_a_second_are_their_apps() {
-    const RATE: u32 = 2000;
+    const RATE: u64 = 2000;
     const QUESTIONS: u32 = 4000;
     let lab = Lab::bare();
     for family in Family::BOTH {
         let daemon = start(&lab, ALL);
         let resolver = SocketAddr::new(addresses(family).sink, 53);
         let answered = with_resolver(&lab, resolver, || {
-            let start = Instant::now();
+            let start = Moment::awake();
             let mut open = VecDeque::new();
             let mut answered = 0;
             let uids = [APP_UID, OTHER_UID, 1_000_000 + APP_UID];
@@ -272,8 +304,9 @@ fn two_thousand_questions_a_second_are_their_apps() {
                 let name = format!("u{uid}.n{number}.example");
                 socket.send(&query(1, &name, A)).expect("it is connected");
                 open.push_back(socket);
-                let due = start + Duration::from_secs(1) * number / RATE;
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let due = u64::from(number) * 1000 / RATE;
+                let early = due.saturating_sub(Moment::awake().millis_since(start));
+                std::thread::sleep(Duration::from_millis(early));
                 // Each lives until it has its answer, and no more wait than a queue has room for.
                 while let Some(socket) = open.front()
                     && (open.len() > 100 || is_readable(socket))
