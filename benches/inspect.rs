@@ -72,7 +72,7 @@ fn inspect(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
     let start = cpu_time();
     for _ in 0..CALLS {
         let packet = black_box(packet);
-        black_box(inspector.inspect(packet, UID, NOW, ruleset, &mut scratch));
+        black_box(inspector.inspect(packet, UID.into(), NOW, ruleset, &mut scratch));
     }
     (cpu_time() - start).as_secs_f64() * 1e9 / CALLS as f64
 }
@@ -88,7 +88,7 @@ fn connect(datagrams: &[&[u8]], ruleset: &Arc<Ruleset>) -> f64 {
     let mut decided = 0;
     for packet in packets.iter().cycle().take(CALLS) {
         let packet = black_box(packet);
-        let seen = inspector.inspect(packet, UID, NOW, ruleset, &mut scratch);
+        let seen = inspector.inspect(packet, UID.into(), NOW, ruleset, &mut scratch);
         decided += usize::from(seen.sighting.is_some());
     }
     let nanoseconds = (cpu_time() - start).as_secs_f64() * 1e9 / CALLS as f64;
@@ -100,7 +100,7 @@ fn connect(datagrams: &[&[u8]], ruleset: &Arc<Ruleset>) -> f64 {
 fn inspect_answer(query: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
     let mut inspector = Inspector::default();
     let mut scratch = [0; 2048];
-    inspector.inspect(query, UID, NOW, ruleset, &mut scratch);
+    inspector.inspect(query, UID.into(), NOW, ruleset, &mut scratch);
     let mut message = query[28..].to_vec();
     (message[2], message[7]) = (0x81, 2);
     let end = u8::try_from(message.len() + 12).unwrap();
@@ -126,7 +126,7 @@ fn record(packet: &[u8], ruleset: &Arc<Ruleset>) -> f64 {
     let start = cpu_time();
     for _ in 0..CALLS / 512 {
         for _ in 0..512 {
-            let inspection = inspector.inspect(packet, UID, NOW, ruleset, &mut scratch);
+            let inspection = inspector.inspect(packet, UID.into(), NOW, ruleset, &mut scratch);
             let sighting = inspection.sighting.unwrap();
             assert!(sender.send(Event {
                 unix_millis: 0,

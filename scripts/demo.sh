@@ -428,8 +428,8 @@ attempt $browser 200 $browser_host curl --data @upload \
     "https://$browser_host/sa?project=global_browser"
 
 scene "To know"
-say "  On a phone the system's resolver asks for most apps: DNS lines then show root, not the app."
-say "  Connections show the app. Why a host is blocked: $muzzle check $browser_host"
+say "  On a phone the system's resolver asks for most apps; the log shows the app it asks for."
+say "  Why a host is blocked: $muzzle check $browser_host"
 
 say ""
 seconds=$(($(date +%s) - started))

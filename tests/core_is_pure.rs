@@ -11,6 +11,7 @@ const CORE: &[&str] = &[
     "inspect",
     "apps/packages.rs",
     "apps/proc_net.rs",
+    "apps/sender.rs",
     "apps/uid.rs",
     "capture/link.rs",
     "capture/pcapdroid.rs",

@@ -306,7 +306,8 @@ fn the_way_of_every_packet() {
     let count = allocations(|| {
         for packet in &traffic {
             let uid = Some(Uid(10_123));
-            let seen = inspector.inspect(packet, uid, UnixSeconds(0), &ruleset, &mut scratch);
+            let seen =
+                inspector.inspect(packet, uid.into(), UnixSeconds(0), &ruleset, &mut scratch);
             acts[match seen.act {
                 Act::Pass | Act::Follow | Act::Leave => 0,
                 Act::Vanish => 1,
@@ -339,7 +340,7 @@ fn the_way_of_every_answer() {
             for asks in [false, true] {
                 if asks {
                     let now = UnixSeconds(0);
-                    inspector.inspect(query, None, now, &ruleset, &mut scratch);
+                    inspector.inspect(query, None.into(), now, &ruleset, &mut scratch);
                 }
                 for answer in answers {
                     let (seen, resolution) = inspector.inspect_answer(
@@ -391,7 +392,7 @@ fn the_way_of_every_answer_over_tcp() {
     let (mut rewritten, mut severed, mut learned) = (0, 0, 0);
     let count = allocations(|| {
         for (query, answers) in &traffic {
-            inspector.inspect(query, None, UnixSeconds(0), &ruleset, &mut scratch);
+            inspector.inspect(query, None.into(), UnixSeconds(0), &ruleset, &mut scratch);
             for answer in answers {
                 let now = UnixSeconds(0);
                 let (seen, resolution) =

@@ -85,7 +85,7 @@ fn facts(uid: Option<Uid>, evidence: Evidence<'_>) -> Facts<'_> {
             local: SocketAddr::from(([10, 0, 0, 2], 40_000)),
             remote: SocketAddr::from(([198, 51, 100, 9], 443)),
         },
-        uid,
+        attribution: uid.into(),
         evidence,
     }
 }

@@ -142,7 +142,8 @@ fn applies(rule: &Rule, facts: &Facts<'_>, packages: &Packages) -> bool {
     });
     let app_holds = rule.app.as_ref().is_none_or(|app| {
         facts
-            .uid
+            .attribution
+            .uid()
             .is_some_and(|uid| packages.of(uid).any(|package| package == app))
     });
     let remote = judged_remote(facts);
@@ -331,7 +332,7 @@ impl Seen {
                 local: SocketAddr::from(([10, 0, 0, 2], 40_000)),
                 remote: self.remote,
             },
-            uid: self.uid.map(Uid),
+            attribution: self.uid.map(Uid).into(),
             evidence: match self.kind {
                 0 => Evidence::Question {
                     name: &self.name,

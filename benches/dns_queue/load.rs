@@ -8,8 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use muzzle::firewall::Family;
+use nix::unistd::Uid;
 
 use crate::lab::{Namespace, addresses};
+
+const APP: Uid = Uid::from_raw(10_123);
 
 /// A closed loop of queries.
 #[derive(Clone, Copy)]
@@ -17,6 +20,39 @@ pub(crate) struct Load {
     pub(crate) time: Duration,
     /// Whether every second name is one of the catalogue's.
     pub(crate) blocked: bool,
+    pub(crate) sockets: Sockets,
+}
+
+/// Where the queries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sockets {
+    /// One socket of an app's own.
+    One,
+    /// One for each query, of the app's own.
+    OneEach,
+    /// One for each query, opened by root and given to the app, as Android's resolver does it.
+    GivenEach,
+}
+
+impl Sockets {
+    fn open(self) -> UdpSocket {
+        // What the kernel calls the opener is the thread's file-system user.
+        let opener = match self {
+            Self::One | Self::OneEach => APP,
+            Self::GivenEach => Uid::from_raw(0),
+        };
+        nix::unistd::setfsuid(opener);
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        nix::unistd::setfsuid(Uid::from_raw(0));
+        if self == Self::GivenEach {
+            nix::unistd::fchown(&socket, Some(APP), None).unwrap();
+        }
+        socket.connect(resolver()).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        socket
+    }
 }
 
 /// What came of it.
@@ -36,11 +72,7 @@ impl Load {
     }
 
     fn closed_loop(self, filter: Option<u32>) -> Sample {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.connect(resolver()).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        let mut socket = self.sockets.open();
         let queries: Vec<_> = (0..1000).map(|number| self.query(number)).collect();
         let mut answer = [0; 512];
         let mut latencies = Vec::with_capacity(1 << 20);
@@ -48,6 +80,9 @@ impl Load {
         let start = Instant::now();
         while start.elapsed() < self.time {
             let (query, blocked) = &queries[latencies.len() % queries.len()];
+            if self.sockets != Sockets::One {
+                socket = self.sockets.open();
+            }
             let asked = Instant::now();
             socket.send(query).unwrap();
             let length = socket.recv(&mut answer).unwrap();

@@ -21,7 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lab::{Daemon, Lab, Namespace};
-use load::{Load, Sample};
+use load::{Load, Sample, Sockets};
 
 const ACCEPT_ALL_QUEUE: u16 = 6400;
 
@@ -64,6 +64,8 @@ fn main() {
         println!("\nDNS, closed loop, one query in flight, {title}, {rounds} rounds:");
         compare(&lab, rounds, Duration::from_secs(seconds), blocked);
     }
+    println!("\nDNS, a socket for each query, {rounds} rounds:");
+    compare_owners(&lab, rounds, Duration::from_secs(seconds));
     responder.stop();
 }
 
@@ -106,10 +108,41 @@ fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
     );
 }
 
+/// What it costs to find the app that the system asks for.
+fn compare_owners(lab: &Lab, rounds: usize, time: Duration) {
+    let mut samples: [Vec<Sample>; 2] = Default::default();
+    let all = [Sockets::OneEach, Sockets::GivenEach];
+    for round in 0..rounds {
+        for turn in 0..all.len() {
+            let which = (round + turn) % all.len();
+            let load = Load {
+                time,
+                blocked: false,
+                sockets: all[which],
+            };
+            let daemon = start_muzzle(lab, false);
+            let pid = daemon.pid().as_raw().cast_unsigned();
+            samples[which].push(load.run(&lab.phone, Some(pid)));
+            daemon.stop();
+        }
+    }
+    let [own, given] = samples.map(|samples| Sample::median(&samples));
+    println!("                  decisions/s   median µs   p99 µs   CPU µs/decision");
+    println!("  the app's own    {own}");
+    println!("  given to it      {given}");
+    println!(
+        "  finding the owner: {:+.1} µs median, {:+.1} µs p99, {:+.2} µs CPU",
+        given.median_micros - own.median_micros,
+        given.p99_micros - own.p99_micros,
+        given.cpu_micros - own.cpu_micros,
+    );
+}
+
 fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
     let load = Load {
         time,
         blocked: blocked && matches!(filter, Filter::QueriesOnly | Filter::Muzzle),
+        sockets: Sockets::One,
     };
     match filter {
         Filter::None => load.run(&lab.phone, None),

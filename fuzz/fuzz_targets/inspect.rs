@@ -114,10 +114,10 @@ fuzz_target!(|input: &[u8]| {
         } else if choice >= 0x80 {
             let seen = inspector.inspect_forwarded(&packet, now, ruleset, &mut scratch);
             assert!(seen.act.passes() || seen.act == Act::Vanish);
-            assert!(seen.sighting.as_ref().is_none_or(|it| it.uid.is_none()));
+            assert!(seen.sighting.as_ref().is_none_or(|it| it.attribution.uid().is_none()));
             seen
         } else {
-            inspector.inspect(&packet, Some(Uid(10_123)), now, ruleset, &mut scratch)
+            inspector.inspect(&packet, Some(Uid(10_123)).into(), now, ruleset, &mut scratch)
         };
         let passes = seen.act.passes();
         assert!(passes || !observes && seen.reading == Reading::Understood);

@@ -84,6 +84,21 @@ impl Packages {
         packages
     }
 
+    /// The whole lines of `text`, and what is wrong where that is not all of it: while the list
+    /// is written, or where its writer was interrupted, it ends in half a line. Half a number
+    /// would be another app's.
+    ///
+    /// # Errors
+    /// The text is cut or empty; what is wrong with it, in words.
+    pub fn whole_lines(text: &str) -> Result<&str, (&str, &'static str)> {
+        match text.rfind('\n') {
+            Some(end) if end + 1 == text.len() => Ok(text),
+            Some(end) => Err((&text[..=end], "it ends in half a line")),
+            None if text.is_empty() => Err(("", "it is empty")),
+            None => Err(("", "it ends in half a line")),
+        }
+    }
+
     /// How many lines were skipped as malformed.
     #[must_use]
     pub const fn skipped(&self) -> usize {
@@ -125,6 +140,25 @@ impl Packages {
             _ => uid.app_id(),
         };
         self.by_app.get(&app).into_iter().flatten()
+    }
+
+    /// Whether several packages run under `uid`, so that it does not tell which of them it is.
+    #[must_use]
+    pub fn is_shared(&self, uid: Uid) -> bool {
+        self.of(uid).nth(1).is_some()
+    }
+
+    /// Every number that several packages share, in order.
+    #[must_use]
+    pub fn shared(&self) -> Vec<AppId> {
+        let mut shared: Vec<_> = self
+            .by_app
+            .iter()
+            .filter(|(_, names)| names.len() > 1)
+            .map(|(app, _)| *app)
+            .collect();
+        shared.sort_unstable();
+        shared
     }
 
     /// The number of `package`, where it is installed.
@@ -253,6 +287,24 @@ com.example.modem 1234 0 /data/user/0/com.example.modem platform none
         assert_eq!((packages.len(), packages.skipped()), (2, 7));
         assert_eq!(packages.app_id(&package("com.a")), Some(AppId(10_001)));
         assert_eq!(packages.app_id(&package("com.e")), Some(AppId(10_004)));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_is_told_from_a_whole_one() {
+        assert_eq!(Packages::whole_lines(LIST), Ok(LIST));
+        assert!(Packages::whole_lines("").is_err());
+        let ends: Vec<_> = LIST.match_indices('\n').map(|(at, _)| at + 1).collect();
+        for end in 1..LIST.len() {
+            let whole = Packages::whole_lines(&LIST[..end]);
+            assert_eq!(whole.is_ok(), ends.contains(&end), "{end}");
+            // Whoever is in there is who it was meant to be.
+            let (Ok(lines) | Err((lines, _))) = whole;
+            let (cut, all) = (Packages::parse(lines), Packages::parse(LIST));
+            for name in ["com.xiaomi.a", "com.example.modem"].map(package) {
+                let id = cut.app_id(&name);
+                assert!(id.is_none() || id == all.app_id(&name), "{end}");
+            }
+        }
     }
 
     #[test]

@@ -1,16 +1,25 @@
 //! Whose socket it is, as `/proc/net/udp` and its like say: for kernels without `INET_UDP_DIAG`.
 //! Pure. Written by net/ipv4/udp.c `udp4_format_sock` and net/ipv6/datagram.c
 //! `__ip6_dgram_sock_seq_show`: slot, local and remote address with port, and in the eighth field
-//! the owner. Addresses are 32-bit words in the machine's byte order, in hexadecimal digits.
+//! the owner; between them the memory of packets it has sent and that have not left yet. Addresses are 32-bit words in the machine's byte order, in hexadecimal digits.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::decide::{FlowKey, Uid};
 
-/// The owner of the socket of `flow` in `table`, the text of `/proc/net/udp` for IPv4, of
+/// A socket as the table tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedSocket {
+    /// The owner of its inode.
+    pub uid: Uid,
+    /// Memory of packets that it has sent and that have not left yet (`sk_wmem_alloc`).
+    pub charged_bytes: u32,
+}
+
+/// The socket of `flow` in `table`, the text of `/proc/net/udp` for IPv4, of
 /// `/proc/net/udp6` for IPv6. A connected socket comes before one that is bound to the port only.
 #[must_use]
-pub fn owner(table: &str, flow: &FlowKey) -> Option<Uid> {
+pub fn find(table: &str, flow: &FlowKey) -> Option<ListedSocket> {
     let rows = || table.lines().filter_map(row);
     let connected = (flow.local, flow.remote);
     let is_open = |end: SocketAddr| end.ip().is_unspecified();
@@ -22,23 +31,25 @@ pub fn owner(table: &str, flow: &FlowKey) -> Option<Uid> {
                 && is_open(it.remote)
         })
     };
-    connected.or_else(bound).map(|it| it.owner)
+    connected.or_else(bound).map(|it| it.socket)
 }
 
 struct Row {
     local: SocketAddr,
     remote: SocketAddr,
-    owner: Uid,
+    socket: ListedSocket,
 }
 
 fn row(line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (end(fields.next()?)?, end(fields.next()?)?);
-    let owner = Uid(fields.nth(4)?.parse().ok()?);
+    let (charged, _received) = fields.nth(1)?.split_once(':')?;
+    let charged_bytes = u32::from_str_radix(charged, 16).ok()?;
+    let uid = Uid(fields.nth(2)?.parse().ok()?);
     Some(Row {
         local,
         remote,
-        owner,
+        socket: ListedSocket { uid, charged_bytes },
     })
 }
 
@@ -69,9 +80,16 @@ mod tests {
 
     /// As a little-endian kernel 6.18 printed it.
     const UDP: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
-  163: 0100007F:C350 3500007F:0035 01 00000000:00000000 00:00000000 00000000 10123        0 4711 2 0000000000000000 0
+  163: 0100007F:C350 3500007F:0035 01 00000300:00000000 00:00000000 00000000 10123        0 4711 2 0000000000000000 0
   200: 00000000:C351 00000000:0000 07 00000000:00000000 00:00000000 00000000  1051        0 4712 2 0000000000000000 0
 ";
+
+    const fn listed(uid: u32, charged_bytes: u32) -> ListedSocket {
+        ListedSocket {
+            uid: Uid(uid),
+            charged_bytes,
+        }
+    }
 
     fn flow(local: &str, remote: &str) -> FlowKey {
         FlowKey {
@@ -85,16 +103,16 @@ mod tests {
     #[cfg(target_endian = "little")]
     fn the_owner_of_a_connected_or_bound_socket_is_found() {
         let connected = flow("127.0.0.1:50000", "127.0.0.53:53");
-        assert_eq!(owner(UDP, &connected), Some(Uid(10_123)));
+        assert_eq!(find(UDP, &connected), Some(listed(10_123, 0x300)));
         let bound = flow("10.0.0.2:50001", "203.0.113.1:53");
-        assert_eq!(owner(UDP, &bound), Some(Uid(1051)));
+        assert_eq!(find(UDP, &bound), Some(listed(1051, 0)));
     }
 
     #[test]
     fn a_socket_that_is_connected_elsewhere_is_nobodys() {
         let other = flow("127.0.0.1:50000", "127.0.0.54:53");
-        assert_eq!(owner(UDP, &other), None);
-        assert_eq!(owner("", &other), None);
+        assert_eq!(find(UDP, &other), None);
+        assert_eq!(find("", &other), None);
     }
 
     #[test]
@@ -104,6 +122,6 @@ mod tests {
                      B80D0120000000000000000035000000:0035 01 00000000:00000000 00:00000000 \
                      00000000 10200 0 1";
         let flow = flow("[2001:db8::2]:50002", "[2001:db8::35]:53");
-        assert_eq!(owner(table, &flow), Some(Uid(10_200)));
+        assert_eq!(find(table, &flow), Some(listed(10_200, 0)));
     }
 }

@@ -287,7 +287,9 @@ impl Replay {
         let inspection = match picked? {
             Picked::Outgoing(flow) => {
                 let uid = packet.app.as_ref().map(|app| app.uid);
-                let seen = self.inspector.inspect(ip, uid, now, ruleset, &mut scratch);
+                let seen = self
+                    .inspector
+                    .inspect(ip, uid.into(), now, ruleset, &mut scratch);
                 self.prefilter.heed(flow, &seen, now);
                 seen
             }
@@ -318,7 +320,8 @@ impl Replay {
     ) -> anyhow::Result<()> {
         let action = sighting.decision.action;
         let app = sighting
-            .uid
+            .attribution
+            .uid()
             .map(|uid| self.rules.label(uid, packet.app.as_ref()));
         let event = Event {
             unix_millis: packet.unix_nanos / 1_000_000,

@@ -13,6 +13,7 @@ mod link;
 mod logging;
 mod module;
 mod open;
+mod package_watch;
 pub(crate) mod private_dns;
 mod process;
 mod queues;

@@ -51,7 +51,7 @@ fn try_end_refused(
                 sighting,
                 ruleset: Arc::clone(ruleset),
             };
-            log.push(event, Vec::new());
+            log.push(event, Vec::new(), None);
         }
     }
     Ok(ended)

@@ -15,7 +15,7 @@ use crate::control::protocol::QueueStatus;
 use crate::inspect::Ruleset;
 use crate::queue::message::QueueParameters;
 use crate::queue::{
-    self, Conntrack, Injector, QueueError, QueueHandle, QueueSocket, QueueWorker,
+    self, Conntrack, Injector, Owners, QueueError, QueueHandle, QueueSocket, QueueWorker,
     SocketDestroyer,
 };
 use crate::record::{Counters, EventSender};
@@ -105,9 +105,10 @@ impl Queues {
                 place,
                 ended: sender.clone(),
             };
+            let owners = Owners::open(&mut warnings);
             let serve = move || {
                 let _farewell = farewell;
-                worker.run()
+                worker.run(owners)
             };
             let thread = thread::Builder::new()
                 .name(format!("queue-{purpose}"))

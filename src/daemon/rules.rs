@@ -1,5 +1,8 @@
 //! Files → the rules in force.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +15,9 @@ use crate::clock;
 use crate::config::Config;
 use crate::decide::{EncryptedDns, Mode, PrivateDns};
 use crate::inspect::Ruleset;
+
+/// How often the list of packages is read while others replace it; the watch tells of the last.
+const MAX_READS: u32 = 3;
 
 /// Everything that was read, as one.
 pub(super) struct Loaded {
@@ -27,6 +33,8 @@ pub(super) struct Loaded {
     pub(super) asks_android: bool,
     /// What is odd but no reason not to run.
     pub(super) warnings: Vec<String>,
+    /// What is wrong with the list of packages.
+    pub(super) package_warning: Option<String>,
 }
 
 impl Loaded {
@@ -62,7 +70,7 @@ impl Loaded {
             choices
         };
         let packages = before.map(|before| &before.packages);
-        let packages = read_packages(&config.packages_list, packages, &mut warnings);
+        let (packages, package_warning) = read_packages(&config.packages_list, packages);
         let ruleset = compile(&config, &choices, &catalogue, &packages);
         Ok(Self {
             config,
@@ -73,6 +81,7 @@ impl Loaded {
             packages,
             asks_android,
             warnings,
+            package_warning,
         })
     }
 
@@ -80,8 +89,7 @@ impl Loaded {
     pub(super) fn with_choices(&self, choices: Choices) -> Self {
         let config = self.config.clone();
         let list = &config.packages_list;
-        // Whoever cannot read it was warned at the start.
-        let packages = read_packages(list, Some(&self.packages), &mut Vec::new());
+        let (packages, package_warning) = read_packages(list, Some(&self.packages));
         let catalogue = Arc::clone(&self.catalogue);
         let ruleset = compile(&config, &choices, &catalogue, &packages);
         Self {
@@ -93,6 +101,7 @@ impl Loaded {
             packages,
             asks_android: self.asks_android,
             warnings: self.warnings.clone(),
+            package_warning,
         }
     }
 
@@ -137,27 +146,46 @@ pub(super) fn boot_id() -> String {
     clock::boot_id().unwrap_or_default()
 }
 
+/// The packages of `path` and what is wrong with the list. Where it is not there, or not whole,
+/// those known `before` stay.
 fn read_packages(
     path: &Path,
     before: Option<&Arc<Packages>>,
-    warnings: &mut Vec<String>,
-) -> Arc<Packages> {
-    let error = match std::fs::read(path) {
-        Ok(bytes) => return Arc::new(Packages::parse(&String::from_utf8_lossy(&bytes))),
-        Err(error) => format!("cannot read {} ({error})", path.display()),
+) -> (Arc<Packages>, Option<String>) {
+    let (lines, wrong) = match read_list(path) {
+        Ok(text) => match Packages::whole_lines(&text) {
+            Ok(lines) => return (Arc::new(Packages::parse(lines)), None),
+            Err((lines, wrong)) => (lines.to_owned(), format!("{}: {wrong}", path.display())),
+        },
+        Err(error) => (
+            String::new(),
+            format!("cannot read {} ({error})", path.display()),
+        ),
     };
-    match before.filter(|packages| !packages.is_empty()) {
-        Some(packages) => {
-            warnings.push(format!("apps installed since are unknown: {error}"));
-            Arc::clone(packages)
-        }
-        None => {
-            warnings.push(format!(
-                "apps are shown by user id and rules for apps do nothing: {error}"
-            ));
-            Arc::default()
+    let known = before.filter(|packages| !packages.is_empty());
+    let packages = known.map_or_else(|| Arc::new(Packages::parse(&lines)), Arc::clone);
+    let consequence = if known.is_some() {
+        "apps installed since are unknown"
+    } else {
+        "apps that are not known are shown by user id and rules for them do nothing"
+    };
+    let warning = format!("{consequence}: {wrong}");
+    (packages, Some(warning))
+}
+
+/// The text of the list. Where another has taken its place while it was read, of that one.
+fn read_list(path: &Path) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    for _ in 0..MAX_READS {
+        let mut file = File::open(path)?;
+        bytes.clear();
+        file.read_to_end(&mut bytes)?;
+        let (read, there) = (file.metadata()?, std::fs::metadata(path)?);
+        if (read.dev(), read.ino(), read.len()) == (there.dev(), there.ino(), there.len()) {
+            break;
         }
     }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A setting as it is written in the config file.

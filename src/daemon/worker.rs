@@ -16,6 +16,7 @@ use super::ends::Ends;
 use super::filter::Filter;
 use super::link::Link;
 use super::open;
+use super::package_watch::PackageWatch;
 use super::private_dns::Setting;
 use super::queues::{self, Queues};
 use super::rules::{self, Loaded};
@@ -224,6 +225,7 @@ impl Worker {
             .stream()
             .context("cannot listen to the supervisor")?;
         let mut tables = TableWatch::start();
+        let mut list = PackageWatch::start(&self.loaded.config.packages_list);
         let (orders, mut incoming) = mpsc::channel(16);
         let mut server = socket.map(|socket| self.serve_clients(socket, &orders));
         self.catch_up_with_choices();
@@ -254,6 +256,7 @@ impl Worker {
                         log::error!("{message}");
                     }
                 }
+                () = list.changed() => self.read_packages_again(),
                 () = tables.due() => {
                     if !self.mend_tables() {
                         tables.look_again();
@@ -396,6 +399,20 @@ impl Worker {
         ended
     }
 
+    /// Apps were installed or removed: their rules and names follow.
+    fn read_packages_again(&mut self) {
+        let loaded = self.loaded.with_choices(self.loaded.choices.clone());
+        if let Some(warning) = &loaded.package_warning {
+            log::warn!("{warning}");
+        }
+        if loaded.packages == self.loaded.packages {
+            self.loaded.package_warning = loaded.package_warning;
+        } else {
+            log::info!("{} packages now", loaded.packages.len());
+            self.swap(loaded);
+        }
+    }
+
     /// Ends what is open and refused by the rules in force; says so where there was anything.
     fn end_open_connections(&mut self) -> Option<String> {
         open::in_words(self.end_refused())
@@ -458,8 +475,9 @@ impl Worker {
 
     fn warnings(&self) -> Vec<String> {
         [
-            &self.loaded.warnings,
-            &self.queues.warnings,
+            self.loaded.warnings.as_slice(),
+            self.loaded.package_warning.as_slice(),
+            self.queues.warnings.as_slice(),
             self.filter.warnings(),
         ]
         .concat()

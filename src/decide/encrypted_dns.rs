@@ -8,8 +8,10 @@ use crate::catalogue::Category;
 
 /// Port of DNS over TLS (RFC 7858 section 3.1) and of DNS over QUIC (RFC 9250 section 4.1.1).
 pub const ENCRYPTED_DNS_PORT: u16 = 853;
-/// Android's system resolver: root, and AID_DNS (system/core, `android_filesystem_config.h`).
-const SYSTEM_RESOLVERS: [Uid; 2] = [Uid(0), Uid(1051)];
+/// `AID_DNS` (system/core, `android_filesystem_config.h`): Android's resolver runs as root, and gives
+/// the sockets of its encrypted questions to this user (packages/modules/DnsResolver,
+/// `DnsTlsSocket.cpp`).
+const SYSTEM_RESOLVER: Uid = Uid(1051);
 
 /// What is done about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -89,8 +91,7 @@ pub(super) fn is_of_system(facts: &Facts<'_>, listed: Option<Category>) -> bool 
     let is_doh3 = facts.flow.protocol == Protocol::Udp
         && matches!(facts.evidence, Evidence::Sni(_))
         && listed == Some(Category::EncryptedDns);
-    facts.uid.is_some_and(|uid| SYSTEM_RESOLVERS.contains(&uid))
-        && (has_own_port(facts) || is_doh3)
+    facts.attribution.uid() == Some(SYSTEM_RESOLVER) && (has_own_port(facts) || is_doh3)
 }
 
 #[cfg(test)]

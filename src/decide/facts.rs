@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::Attribution;
 use crate::parse::DomainName;
 
 /// A Linux user id; on Android each app has one per user (uid / 100000 is the user).
@@ -115,8 +116,8 @@ impl<'a> Evidence<'a> {
 pub struct Facts<'a> {
     /// The flow of the packet.
     pub flow: FlowKey,
-    /// The socket's owner, where the kernel told it.
-    pub uid: Option<Uid>,
+    /// Whose packet it is.
+    pub attribution: Attribution,
     /// The name and where it stood.
     pub evidence: Evidence<'a>,
 }

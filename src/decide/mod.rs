@@ -1,6 +1,7 @@
 //! Step 3 of a packet's way: facts + one immutable [`Policy`] → [`Decision`]. Total functions.
 
 pub mod address_set;
+pub mod attribution;
 pub mod choice;
 pub mod decision;
 mod encrypted_dns;
@@ -15,6 +16,7 @@ mod rule_index;
 mod tests;
 
 pub use address_set::AddressSet;
+pub use attribution::{Attribution, AttributionSource, CgroupId};
 pub use choice::{Choice, Chosen, Pause};
 pub use decision::{Decision, EndpointId, Outcome, Reason};
 pub use encrypted_dns::{ENCRYPTED_DNS_PORT, EncryptedDns, PrivateDns};

@@ -40,7 +40,7 @@ impl<'a> Context<'a> {
                 Evidence::Question { .. } | Evidence::Alias { .. }
             );
         Self {
-            app: facts.uid.map(Uid::app_id),
+            app: facts.attribution.uid().map(Uid::app_id),
             remote: (!is_dns).then_some(remote),
             protocol: facts.flow.protocol,
             path: match facts.evidence {

@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use super::{Context, Inspection, Reading, Ruleset, Sighting};
 use crate::act::{Act, DnsRefusal, datagram as forge, dns_answer};
 use crate::decide::{
-    Evidence, FlowKey, FlowTable, Outcome, Protocol, Reason, Uid, UnixSeconds,
+    Attribution, Evidence, FlowKey, FlowTable, Outcome, Protocol, Reason, UnixSeconds,
 };
 use crate::parse::DomainName;
 use crate::parse::dns::{Query, Questions};
@@ -83,7 +83,7 @@ struct QueryKey {
 pub(super) struct Asked {
     /// The resolver as the app addressed it.
     pub(super) remote: SocketAddr,
-    uid: Option<Uid>,
+    attribution: Attribution,
 }
 
 /// What stays the same while one packet that came in is looked at.
@@ -99,7 +99,10 @@ impl<'a> Arrival<'a> {
     /// How an answer is refused in which this was seen, where it is.
     pub(super) fn refusal(&self, sighting: Option<&Sighting>) -> Option<DnsRefusal> {
         let blocked = sighting.filter(|it| it.outcome.refuses())?;
-        Some(self.ruleset.dns_refusal(&blocked.name, blocked.uid))
+        Some(
+            self.ruleset
+                .dns_refusal(&blocked.name, blocked.attribution.uid()),
+        )
     }
 
     /// What its query was decided in.
@@ -109,7 +112,7 @@ impl<'a> Arrival<'a> {
                 remote: asked.remote,
                 ..self.flow
             },
-            uid: asked.uid,
+            attribution: asked.attribution,
             forwarded: false,
             now: self.now,
             ruleset: self.ruleset,
@@ -144,7 +147,7 @@ impl Awaited {
         let key = self.key(&context.flow, query.id(), query.questions());
         let asked = Asked {
             remote: context.flow.remote,
-            uid: context.uid,
+            attribution: context.attribution,
         };
         self.queries.insert(key, asked, context.now);
     }

@@ -138,7 +138,7 @@ impl Checked {
         let policy = &ruleset.policy;
         let facts = Facts {
             flow,
-            uid,
+            attribution: uid.into(),
             evidence,
         };
         let explanation = policy.explain(&policy.decide(&facts, now), now);

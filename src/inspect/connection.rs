@@ -220,7 +220,7 @@ fn judge(
     let act = if verdict.1 == Outcome::Blocked {
         let refusal = context
             .ruleset
-            .connection_refusal(evidence.name(), context.uid);
+            .connection_refusal(evidence.name(), context.attribution.uid());
         let at = segment.sequence;
         refused.insert(context.flow, Refused { at, refusal }, context.now);
         sever(context, segment, refusal, out)

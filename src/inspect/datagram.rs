@@ -51,7 +51,9 @@ impl Datagrams {
                 self.told.insert(context.flow, (), context.now);
             }
             let act = if verdict.1.refuses() {
-                let refusal = context.ruleset.connection_refusal(None, context.uid);
+                let refusal = context
+                    .ruleset
+                    .connection_refusal(None, context.attribution.uid());
                 let initial = first_initial(payload);
                 let quic = initial.as_ref().map(|it| (it, it.destination));
                 refuse(context, ip_packet, refusal, quic, out)

@@ -101,7 +101,7 @@ pub(super) fn datagram(
 
 fn refuse(context: &Context<'_>, query: &Query<'_>, blocked: &Sighting, out: &mut [u8]) -> Act {
     let ruleset = context.ruleset;
-    let answer = ruleset.dns_refusal(blocked.judged(), context.uid);
+    let answer = ruleset.dns_refusal(blocked.judged(), context.attribution.uid());
     if answer == DnsRefusal::Drop {
         return Act::Vanish;
     }

@@ -282,7 +282,7 @@ fn answer_in_stream(
     out: &mut [u8],
 ) -> Option<ForgedAnswer> {
     let ruleset = context.ruleset;
-    let answer = ruleset.dns_refusal(blocked.judged(), context.uid);
+    let answer = ruleset.dns_refusal(blocked.judged(), context.attribution.uid());
     if answer == DnsRefusal::Drop {
         return None;
     }

@@ -10,6 +10,7 @@ mod datagram;
 mod dns;
 mod dns_stream;
 mod open;
+mod outline;
 mod quic;
 mod refusals;
 mod ruleset;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use crate::act::Act;
 use crate::decide::{
-    Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, Uid, UnixSeconds,
+    Attribution, Decision, Evidence, Facts, FlowKey, FlowTable, Outcome, Protocol, UnixSeconds,
 };
 use crate::parse::DomainName;
 use crate::parse::ip::{self, IpPacket};
@@ -33,6 +34,7 @@ use connection::Connections;
 use datagram::Datagrams;
 use dns_stream::DnsStream;
 pub use open::judge_open;
+pub use outline::{Outline, Trace};
 use refusals::Refusals;
 pub use ruleset::{NamedPorts, Ruleset};
 
@@ -46,8 +48,8 @@ const DNS_STREAMS: (usize, u32) = (64, 900);
 pub struct Sighting {
     /// The flow of the packet.
     pub flow: FlowKey,
-    /// The socket's owner, where the kernel told it.
-    pub uid: Option<Uid>,
+    /// Whose packet it is.
+    pub attribution: Attribution,
     /// The phone only passes it on, for the device at the flow's local end.
     pub forwarded: bool,
     /// Where the name stood.
@@ -159,7 +161,7 @@ impl Inspection {
 #[derive(Clone, Copy)]
 struct Context<'a> {
     flow: FlowKey,
-    uid: Option<Uid>,
+    attribution: Attribution,
     forwarded: bool,
     now: UnixSeconds,
     ruleset: &'a Arc<Ruleset>,
@@ -174,7 +176,7 @@ impl Context<'_> {
     fn decide(&self, evidence: Evidence<'_>) -> (Decision, Outcome) {
         let facts = Facts {
             flow: self.flow,
-            uid: self.uid,
+            attribution: self.attribution,
             evidence,
         };
         let policy = &self.ruleset.policy;
@@ -203,7 +205,7 @@ impl Context<'_> {
         };
         Sighting {
             flow: self.flow,
-            uid: self.uid,
+            attribution: self.attribution,
             forwarded: self.forwarded,
             kind,
             name,
@@ -245,12 +247,12 @@ impl Inspector {
     pub fn inspect(
         &mut self,
         bytes: &[u8],
-        uid: Option<Uid>,
+        attribution: Attribution,
         now: UnixSeconds,
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> Inspection {
-        self.look(bytes, uid, false, now, ruleset, out)
+        self.look(bytes, attribution, false, now, ruleset, out)
     }
 
     /// The same with a packet that the phone passes on for another device. It has no app, and what
@@ -262,7 +264,7 @@ impl Inspector {
         ruleset: &Arc<Ruleset>,
         out: &mut [u8],
     ) -> Inspection {
-        let mut inspection = self.look(bytes, None, true, now, ruleset, out);
+        let mut inspection = self.look(bytes, Attribution::UNKNOWN, true, now, ruleset, out);
         if matches!(inspection.act, Act::Answer { .. } | Act::Sever { .. }) {
             inspection.act = Act::Vanish;
         }
@@ -272,7 +274,7 @@ impl Inspector {
     fn look(
         &mut self,
         bytes: &[u8],
-        uid: Option<Uid>,
+        attribution: Attribution,
         forwarded: bool,
         now: UnixSeconds,
         ruleset: &Arc<Ruleset>,
@@ -288,7 +290,7 @@ impl Inspector {
                 local: (packet.source, source_port).into(),
                 remote: (packet.destination, destination_port).into(),
             },
-            uid,
+            attribution,
             forwarded,
             now,
             ruleset,

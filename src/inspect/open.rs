@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Context, Ruleset, Sighting, SightingKind};
-use crate::decide::{Evidence, FlowKey, Uid, UnixSeconds};
+use crate::decide::{Attribution, Evidence, FlowKey, Uid, UnixSeconds};
 use crate::parse::DomainName;
 
 /// Decides on an open TCP connection as on a new one: by the `name` that its client said when it
@@ -18,7 +18,7 @@ pub fn judge_open(
 ) -> Sighting {
     let context = Context {
         flow,
-        uid: Some(uid),
+        attribution: Attribution::inet_diag(uid),
         forwarded: false,
         now,
         ruleset,

@@ -135,7 +135,7 @@ impl QuicConnections {
         let (stage, act) = if verdict.1.refuses() {
             let refusal = context
                 .ruleset
-                .connection_refusal(evidence.name(), context.uid);
+                .connection_refusal(evidence.name(), context.attribution.uid());
             let quic = Some((initial, first_destination));
             let act = refuse(context, ip_packet, refusal, quic, out);
             (Stage::Refused(refusal), act)

@@ -34,7 +34,7 @@ impl Default for Refusals {
 impl Refusals {
     /// Remembers that a question for `name` was refused.
     pub(super) fn add(&mut self, context: &Context<'_>, name: &DomainName) {
-        let Some(uid) = context.uid else {
+        let Some(uid) = context.attribution.uid() else {
             return;
         };
         let known = |it: &&mut Refusal| it.uid == uid && it.name == *name;
@@ -58,7 +58,7 @@ impl Refusals {
         context: &Context<'_>,
         name: &DomainName,
     ) -> Option<&DomainName> {
-        let uid = context.uid?;
+        let uid = context.attribution.uid()?;
         let is_begin = |it: &&Refusal| {
             it.uid == uid
                 && context.now.0.abs_diff(it.at.0) <= SECONDS

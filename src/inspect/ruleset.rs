@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::strategy::Strategies;
 use crate::act::{ConnectionRefusal, DnsRefusal};
-use crate::apps::Packages;
+use crate::apps::{AppId, Packages};
 use crate::catalogue::{Catalogue, Endpoint, Pattern};
 use crate::config::{Config, ConnectionSettings, DnsSettings, Recorded};
 use crate::decide::{Action, Chosen, ENCRYPTED_DNS_PORT, Outcome, Policy, Protocol, Rule, Uid};
@@ -29,6 +29,8 @@ pub struct Ruleset {
     pub udp_ranges: Vec<IpNet>,
     /// What is worth a record.
     pub record: Recorded,
+    /// Numbers that several packages share; sorted.
+    shared_apps: Vec<AppId>,
 }
 
 impl Ruleset {
@@ -68,6 +70,7 @@ impl Ruleset {
             named_ports,
             udp_ranges,
             record: config.log.record,
+            shared_apps: packages.shared(),
         }
     }
 
@@ -87,6 +90,12 @@ impl Ruleset {
     ) -> ConnectionRefusal {
         let own = name.and_then(|name| self.strategies.connections(name, uid));
         own.unwrap_or(self.connections.refuse)
+    }
+
+    /// Whether several packages run under `uid`.
+    #[must_use]
+    pub fn is_shared(&self, uid: Uid) -> bool {
+        self.shared_apps.binary_search(&uid.app_id()).is_ok()
     }
 
     /// Whether something that came out like this is worth a record.

@@ -1,15 +1,18 @@
 //! Steps 1 and 4 of a packet's way: out of the kernel's queues, and back with a verdict.
 
+mod backlog;
 pub mod conntrack;
 pub mod destroy;
 pub mod inject;
 pub mod message;
+mod owners;
 pub mod socket;
 pub mod worker;
 
 pub use conntrack::Conntrack;
 pub use destroy::SocketDestroyer;
 pub use inject::Injector;
+pub use owners::Owners;
 pub use socket::{QueueError, QueueHandle, QueueSocket};
 pub use worker::QueueWorker;
 

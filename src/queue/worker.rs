@@ -7,13 +7,13 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use nix::errno::Errno;
 
-use super::message::{self, Hook, Message, Packet, Verdict};
-use super::socket::DATAGRAM_BYTES;
-use super::{Conntrack, Injector, QueueSocket, SocketDestroyer};
+use super::backlog::{Backlog, InHand};
+use super::message::{Hook, Packet, Verdict};
+use super::{Conntrack, Injector, Owners, QueueSocket, SocketDestroyer};
 use crate::act::Act;
 use crate::clock::{self, Moment};
-use crate::decide::{FlowKey, UnixSeconds};
-use crate::inspect::{Inspection, Inspector, Ruleset};
+use crate::decide::{Attribution, AttributionSource, FlowKey, UnixSeconds};
+use crate::inspect::{Inspection, Inspector, Outline, Ruleset, Sighting};
 use crate::record::{ConnectionNames, Counters, Event, EventSender, Learned, count};
 
 /// Room for the largest packet that is ever forged: an answer over TCP, in whose segments the kernel
@@ -52,33 +52,77 @@ impl QueueWorker {
     ///
     /// # Errors
     /// The queue's socket failed.
-    pub fn run(self) -> nix::Result<()> {
+    pub fn run(self, mut owners: Owners) -> nix::Result<()> {
         let mut inspector = Inspector::default();
-        let mut datagram = vec![0; DATAGRAM_BYTES].into_boxed_slice();
+        let mut backlog = Backlog::default();
         // Takes no memory until it is written to.
         let mut scratch = vec![0; SCRATCH_BYTES].into_boxed_slice();
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
-            match self.queue.receive(&mut datagram, !stopping) {
-                Ok(bytes) => {
-                    for message in message::messages(bytes) {
-                        if let Message::Packet(packet) = message {
-                            self.serve(&packet, &mut inspector, &mut scratch);
-                        }
-                    }
-                }
+            let mut in_hand = match backlog.next(&self.queue, !stopping) {
+                Ok(in_hand) => in_hand,
                 Err(Errno::EAGAIN) => break,
                 Err(errno) => return Err(errno),
+            };
+            let unix_millis = clock::unix_millis();
+            let attribution =
+                self.attribute(&mut in_hand, &mut backlog, &mut owners, unix_millis);
+            if let Some(packet) = backlog.packet(&in_hand) {
+                self.serve(
+                    &packet,
+                    attribution,
+                    unix_millis,
+                    &owners,
+                    &mut inspector,
+                    &mut scratch,
+                );
             }
         }
         self.queue.unbind()
     }
 
-    fn serve(&self, packet: &Packet<'_>, inspector: &mut Inspector, scratch: &mut [u8]) {
-        let unix_millis = clock::unix_millis();
+    /// Whose packet it is.
+    fn attribute(
+        &self,
+        in_hand: &mut InHand,
+        backlog: &mut Backlog,
+        owners: &mut Owners,
+        unix_millis: u64,
+    ) -> Attribution {
+        let Some(packet) = backlog.packet(in_hand) else {
+            return Attribution::UNKNOWN;
+        };
+        let (opener, interface) = (packet.uid, packet.out_interface);
+        let outline = (packet.hook == Hook::LocalOut)
+            .then(|| Outline::to_ask_for(packet.payload, opener))
+            .flatten();
+        let Some(outline) = outline else {
+            return opener.into();
+        };
+        let waiting = (&self.queue, backlog, in_hand);
+        let attribution = owners.of(&outline, interface, waiting, unix_millis);
+        if let Some(packet) = owners.take_withdrawn() {
+            self.events.withdraw(packet);
+        }
+        count(&self.counters.owners_asked);
+        if attribution == Attribution::UNKNOWN {
+            count(&self.counters.owners_unknown);
+        }
+        attribution
+    }
+
+    fn serve(
+        &self,
+        packet: &Packet<'_>,
+        attribution: Attribution,
+        unix_millis: u64,
+        owners: &Owners,
+        inspector: &mut Inspector,
+        scratch: &mut [u8],
+    ) {
         let rules = self.rules.load();
         let now = UnixSeconds::from_millis(unix_millis);
-        let inspection = if packet.hook == Hook::PreRouting {
+        let mut inspection = if packet.hook == Hook::PreRouting {
             let (inspection, resolution) =
                 inspector.inspect_answer(packet.payload, now, &rules, scratch);
             self.counters.answer_inspected(&inspection);
@@ -95,7 +139,7 @@ impl QueueWorker {
             let inspection = if packet.hook == Hook::Forward {
                 inspector.inspect_forwarded(bytes, now, &rules, scratch)
             } else {
-                inspector.inspect(bytes, packet.uid, now, &rules, scratch)
+                inspector.inspect(bytes, attribution, now, &rules, scratch)
             };
             self.counters.inspected(&inspection);
             self.counters
@@ -103,6 +147,10 @@ impl QueueWorker {
                 .store(inspector.evicted(), Ordering::Relaxed);
             inspection
         };
+        if let Some(sighting) = &mut inspection.sighting {
+            // Before the verdict, while the socket is there.
+            self.tell_process(packet, sighting, owners, &rules);
+        }
         self.carry_out(packet, &inspection, scratch);
         if self.first_verdict.get().is_none() {
             // The other queue may have been first at the same moment.
@@ -119,6 +167,26 @@ impl QueueWorker {
             if !self.events.send(event) {
                 count(&self.counters.unrecorded);
             }
+        }
+    }
+
+    /// Where several packages run under the user id, adds what tells which process it is. A socket
+    /// that was given to somebody else has the group of whoever opened it, which tells nothing.
+    fn tell_process(
+        &self,
+        packet: &Packet<'_>,
+        sighting: &mut Sighting,
+        owners: &Owners,
+        rules: &Ruleset,
+    ) {
+        let attribution = sighting.attribution;
+        if attribution.source() == AttributionSource::Socket
+            && let Some(uid) = attribution.uid()
+            && rules.is_shared(uid)
+            && rules.records(sighting.outcome)
+        {
+            let cgroup = owners.cgroup(&sighting.flow, packet.out_interface, uid);
+            sighting.attribution = attribution.in_cgroup(cgroup);
         }
     }
 

@@ -49,7 +49,7 @@ impl ConnectionNames {
         }
         let named = Named {
             name: Box::new(sighting.name.clone()),
-            uid: sighting.uid,
+            uid: sighting.attribution.uid(),
         };
         table.insert(sighting.flow, named, now);
     }
@@ -69,7 +69,7 @@ impl ConnectionNames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::Decision;
+    use crate::decide::{Attribution, Decision};
 
     const NOW: UnixSeconds = UnixSeconds(1000);
     const APP: Uid = Uid(10_123);
@@ -81,7 +81,7 @@ mod tests {
                 local: ([10, 0, 0, 2], 40_000).into(),
                 remote: ([192, 0, 2, 1], 443).into(),
             },
-            uid: Some(APP),
+            attribution: Attribution::socket(APP),
             forwarded: false,
             kind,
             name: DomainName::from_ascii(name).unwrap_or_else(|_| DomainName::root()),

@@ -46,6 +46,10 @@ counters! {
     incomplete,
     /// QUIC packets of a version that nothing is known of; they passed.
     unknown_version,
+    /// Packets whose socket's owner was asked for, because whoever opened it does so for others.
+    owners_asked,
+    /// Of these, the ones whose owner is unknown: the socket was gone, or is perhaps another.
+    owners_unknown,
     /// Answers of resolvers taken from the queue; they are in none of the counts above.
     answers,
     /// Answers that were refused for an alias in them.

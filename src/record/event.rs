@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::decide::FlowKey;
 use crate::inspect::{Resolution, Ruleset, Sighting};
 
 /// A sighting, when it was, and the rules that were in force: enough to tell the user why, even
@@ -30,6 +31,23 @@ pub struct Learned {
     pub resolution: Resolution,
 }
 
+/// A packet whose owner is unknown after all: the one that was said has sent another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// Its flow.
+    pub flow: FlowKey,
+    /// The time of its event.
+    pub unix_millis: u64,
+}
+
+impl Withdrawn {
+    /// Whether this is about `event`.
+    #[must_use]
+    pub fn is_about(&self, event: &Event) -> bool {
+        (self.flow, self.unix_millis) == (event.sighting.flow, event.unix_millis)
+    }
+}
+
 /// What comes out of the channel.
 #[derive(Clone, Debug)]
 #[allow(
@@ -41,6 +59,19 @@ pub enum Report {
     Event(Event),
     /// For telling what unnamed connections may be.
     Learned(Learned),
+    /// For an event just before.
+    Withdrawn(Withdrawn),
+}
+
+impl Report {
+    /// What is taken back in it.
+    #[must_use]
+    pub const fn withdrawn(&self) -> Option<Withdrawn> {
+        match self {
+            Self::Withdrawn(packet) => Some(*packet),
+            _ => None,
+        }
+    }
 }
 
 /// Makes a channel that holds `capacity` events.
@@ -86,6 +117,11 @@ impl EventSender {
     /// and not counted.
     pub fn send_learned(&self, learned: Learned) {
         let _lost = self.report(Report::Learned(learned));
+    }
+
+    /// Takes back whose a packet was; lost and not counted where the channel is full.
+    pub fn withdraw(&self, packet: Withdrawn) {
+        let _lost = self.report(Report::Withdrawn(packet));
     }
 
     fn report(&self, report: Report) -> bool {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use super::{ConnectionNames, Event, EventReceiver, Record, Report, ResolvedNames};
-use crate::apps::Packages;
-use crate::decide::UnixSeconds;
+use crate::apps::{Packages, Processes};
+use crate::decide::{Attribution, UnixSeconds};
 
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
@@ -35,6 +35,7 @@ enum Content {
     Event {
         event: Event,
         resolved_from: Vec<Arc<str>>,
+        process: Option<Arc<str>>,
     },
     Told(Arc<Record>),
 }
@@ -47,9 +48,11 @@ impl Entry {
             Content::Event {
                 event,
                 resolved_from,
+                process,
             } => {
                 let record = Record::new(self.number, event, resolved_from, packages);
-                Arc::new(record)
+                let process = process.as_deref().map(str::to_owned);
+                Arc::new(Record { process, ..record })
             }
             Content::Told(record) => Arc::clone(record),
         }
@@ -96,14 +99,16 @@ impl Log {
     }
 
     /// Adds an event and gives it its number. `resolved_from` are names that the phone was told
-    /// the far end's address for, where the event itself has none.
-    pub fn push(&self, event: Event, resolved_from: Vec<Arc<str>>) {
+    /// the far end's address for, where the event itself has none; `process` the one that opened
+    /// the socket, where it was asked for.
+    pub fn push(&self, event: Event, resolved_from: Vec<Arc<str>>, process: Option<Arc<str>>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let number = recent.next_number;
         recent.next_number += 1;
         let content = Content::Event {
             event,
             resolved_from,
+            process,
         };
         let entry = Entry { number, content };
         // Sent under the lock, so that a reader who subscribes in between neither misses the
@@ -155,17 +160,31 @@ impl Recent {
 /// connections into `names`, until the task is dropped.
 pub async fn run(events: EventReceiver, log: Arc<Log>, names: Arc<ConnectionNames>) {
     let mut resolved = ResolvedNames::default();
+    let mut processes = Processes::default();
     loop {
         events.wait(GATHER).await;
-        for report in events.drain() {
+        // A packet that is taken back comes within the same run, or so soon after that it hardly
+        // ever falls between two.
+        let reports: Vec<_> = events.drain().collect();
+        let withdrawn: Vec<_> = reports.iter().filter_map(Report::withdrawn).collect();
+        for report in reports {
             match report {
+                Report::Withdrawn(_) => {}
                 Report::Learned(learned) => resolved.learn(&learned),
-                Report::Event(event) => {
+                Report::Event(mut event) => {
+                    if withdrawn.iter().any(|it| it.is_about(&event)) {
+                        event.sighting.attribution = Attribution::UNKNOWN;
+                    }
                     let now = UnixSeconds::from_millis(event.unix_millis);
+                    let attribution = event.sighting.attribution;
                     names.learn(&event.sighting, now);
                     if event.ruleset.records(event.sighting.outcome) {
                         let resolved_from = resolved.told_by(&event);
-                        log.push(event, resolved_from);
+                        let process = attribution
+                            .uid()
+                            .zip(attribution.cgroup())
+                            .and_then(|(uid, cgroup)| processes.name(uid, cgroup));
+                        log.push(event, resolved_from, process);
                     }
                 }
             }
@@ -178,7 +197,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
     use crate::config::Config;
-    use crate::decide::{Decision, FlowKey, Outcome, Protocol};
+    use crate::decide::{Attribution, Decision, FlowKey, Outcome, Protocol};
     use crate::inspect::{Ruleset, Sighting, SightingKind};
     use crate::parse::DomainName;
 
@@ -189,7 +208,7 @@ mod tests {
                 local: ([10, 0, 0, 2], 40_000).into(),
                 remote: ([192, 0, 2, 53], 53).into(),
             },
-            uid: None,
+            attribution: Attribution::UNKNOWN,
             forwarded: false,
             kind: SightingKind::Question(1),
             name: DomainName::from_ascii(b"www.example").unwrap(),
@@ -217,7 +236,7 @@ mod tests {
     fn the_newest_entries_are_kept_and_numbered() {
         let ruleset = ruleset();
         let log = Log::new(3);
-        (0..5).for_each(|_| log.push(event(&ruleset), vec![]));
+        (0..5).for_each(|_| log.push(event(&ruleset), vec![], None));
         let numbers = |count| -> Vec<_> {
             log.position(count)
                 .recent
@@ -235,7 +254,11 @@ mod tests {
     fn entries_that_were_told_keep_no_old_rules_in_memory() {
         let ruleset = ruleset();
         let log = Log::new(10);
-        log.push(event(&ruleset), vec!["a.example".into()]);
+        log.push(
+            event(&ruleset),
+            vec!["a.example".into()],
+            Some("com.a".into()),
+        );
         let packages = Packages::default();
         let before = log.position(1).recent[0].record(&packages);
         log.tell_all(&packages);

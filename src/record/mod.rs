@@ -10,7 +10,7 @@ mod sighted;
 
 pub use connection_names::ConnectionNames;
 pub use counters::{CounterValues, Counters, count};
-pub use event::{Event, EventReceiver, EventSender, Learned, Report, channel};
+pub use event::{Event, EventReceiver, EventSender, Learned, Report, Withdrawn, channel};
 pub use log::{Entry, GATHER, Log, LogPosition, run};
 pub use resolved::ResolvedNames;
 pub use sighted::{EvidenceKind, Record};

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Catalogue;
     use crate::config::Config;
-    use crate::decide::{Decision, FlowKey, Outcome, Protocol};
+    use crate::decide::{Attribution, Decision, FlowKey, Outcome, Protocol};
     use crate::inspect::{Resolution, Ruleset, Sighting};
     use crate::parse::DomainName;
 
@@ -112,7 +112,7 @@ mod tests {
                 local: ([10, 0, 0, 2], 40_000).into(),
                 remote: (address.parse::<IpAddr>().unwrap(), 5222).into(),
             },
-            uid: None,
+            attribution: Attribution::UNKNOWN,
             forwarded: false,
             kind,
             name: DomainName::root(),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Event;
 use crate::apps::Packages;
 use crate::catalogue::Category;
-use crate::decide::{Outcome, Protocol, UnixSeconds};
+use crate::decide::{AttributionSource, Outcome, Protocol, UnixSeconds};
 use crate::inspect::SightingKind;
 
 /// Where a name stood.
@@ -61,9 +61,16 @@ pub struct Record {
     /// The user id of the socket.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub uid: Option<u32>,
+    /// How the user id is known; `shared` where several packages run under it.
+    #[serde(default)]
+    pub attribution: AttributionSource,
     /// The device that sent it, where the phone only passed it on: a hotspot client.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client: Option<IpAddr>,
+    /// The process that opened the socket, where several packages run under the user id and the
+    /// kernel tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub process: Option<String>,
     /// Transport protocol.
     pub protocol: Protocol,
     /// The phone's end, or that of `client`.
@@ -133,6 +140,9 @@ impl Record {
             SightingKind::Datagram => (EvidenceKind::Datagram, None),
             SightingKind::Open => (EvidenceKind::Open, None),
         };
+        let attribution = sighting.attribution;
+        let uid = attribution.uid();
+        let is_shared = uid.is_some_and(|uid| packages.is_shared(uid));
         let mut reason = explanation.to_string();
         if let Some(suffix) = sighting.search_suffix() {
             reason.push_str(&format!("; asked again with the search suffix {suffix}"));
@@ -145,9 +155,15 @@ impl Record {
             evidence,
             asked: (!sighting.asked.is_root()).then(|| sighting.asked.to_string()),
             qtype,
-            app: sighting.uid.map(|uid| packages.label(uid)),
-            uid: sighting.uid.map(|uid| uid.0),
+            app: uid.map(|uid| packages.label(uid)),
+            uid: uid.map(|uid| uid.0),
+            attribution: if is_shared {
+                AttributionSource::Shared
+            } else {
+                attribution.source()
+            },
             client: sighting.forwarded.then(|| sighting.flow.local.ip()),
+            process: None,
             protocol: sighting.flow.protocol,
             local: sighting.flow.local,
             remote: sighting.flow.remote,
@@ -171,7 +187,10 @@ impl Record {
     #[must_use]
     pub fn sender(&self) -> Cow<'_, str> {
         match (&self.app, self.client) {
-            (Some(app), _) => app.into(),
+            (Some(app), _) => match &self.process {
+                Some(process) => format!("{app}, process {process}").into(),
+                None => app.into(),
+            },
             (None, Some(client)) => format!("hotspot client {client}").into(),
             (None, None) => "unknown app".into(),
         }

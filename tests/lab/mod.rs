@@ -29,6 +29,7 @@ mod daemon;
 mod hang;
 mod mounts;
 mod namespace;
+mod refused;
 mod server;
 mod tether;
 
@@ -42,6 +43,7 @@ pub(crate) use daemon::{Daemon, freeze, send};
 pub(crate) use hang::hang_at_next_packet;
 pub(crate) use mounts::{SmallDisk, TablesLock};
 pub(crate) use namespace::Namespace;
+pub(crate) use refused::refuse_socket_diagnosis;
 pub(crate) use server::{Connection, End, Server};
 pub(crate) use tether::Client;
 

@@ -39,6 +39,16 @@ impl Lab {
         SmallDisk { path }
     }
 
+    /// Mounts the machine's control groups in the lab's folder; `ip netns exec` hides them
+    /// elsewhere. To be called on the thread that starts the daemon, before it does.
+    pub(crate) fn control_groups(&self) -> PathBuf {
+        own_mounts();
+        let path = self.folder().join("cgroup");
+        fs::create_dir(&path).expect("the lab's folder is there");
+        mount(&["-t", "cgroup2", "none"], &path);
+        path
+    }
+
     /// Gives the lab's iptables a lock of their own. To be called on the thread that starts the
     /// daemon, before it does.
     pub(crate) fn own_tables_lock(&self) {

@@ -1,13 +1,15 @@
 //! Encrypted DNS: shown, and that of the system refused where it then asks in the open.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use muzzle::decide::{ENCRYPTED_DNS_PORT, Outcome};
 use muzzle::firewall::Family;
 use muzzle::record::EvidenceKind;
+use nix::unistd::Uid;
+use socket2::{Domain, Socket, Type};
 
 use crate::clients::AT_ONCE;
 use crate::lab::{APP_UID, Lab, addresses, wait_for};
@@ -16,6 +18,9 @@ use crate::running::{records, reload, start};
 
 const SHOWN: &str = "DNS over TLS or QUIC: the questions in it are not seen";
 const FALL_BACK: &str = "[encrypted_dns]\npolicy = \"fall-back\"\n";
+
+/// `AID_DNS` (system/core, `android_filesystem_config.h`).
+const AID_DNS: Uid = Uid::from_raw(1051);
 
 /// A resolver that takes DNS over TLS, as far as its connections go.
 struct Resolver {
@@ -33,11 +38,26 @@ impl Resolver {
         }
     }
 
-    /// Whether root, as the system's resolver is, can connect to it.
+    /// Whether root can connect to it with a socket of its own.
     fn takes_root(&self, lab: &Lab) -> bool {
-        let connect = || TcpStream::connect_timeout(&self.address, AT_ONCE);
+        self.takes(lab, None)
+    }
+
+    /// Whether the system's resolver can: as root, with a socket that it has given to `AID_DNS`.
+    fn takes_system(&self, lab: &Lab) -> bool {
+        self.takes(lab, Some(AID_DNS))
+    }
+
+    fn takes(&self, lab: &Lab, owner: Option<Uid>) -> bool {
+        let connect = || {
+            let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None)?;
+            if owner.is_some() {
+                nix::unistd::fchown(&socket, owner, None)?;
+            }
+            socket.connect_timeout(&self.address.into(), AT_ONCE)
+        };
         match lab.phone.within(connect) {
-            Ok(_) => true,
+            Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => false,
             Err(error) => panic!("neither taken nor refused: {error}"),
         }
@@ -133,7 +153,8 @@ fn that_of_the_system_falls_back_where_private_dns_is_automatic() {
         for family in Family::BOTH {
             let resolver = Resolver::start(&lab, family);
             let case = format!("{family} {setting}");
-            assert_eq!(resolver.takes_root(&lab), !falls_back, "{case}");
+            assert_eq!(resolver.takes_system(&lab), !falls_back, "{case}");
+            assert!(resolver.takes_root(&lab), "{case}");
             assert!(resolver.takes_app(&lab), "{case}");
         }
         assert!(daemon.stop().success());
@@ -147,16 +168,16 @@ fn android_is_asked_how_private_dns_is_set() {
     have_settings_say(&lab, "hostname");
     let daemon = start(&lab, FALL_BACK);
     let resolver = Resolver::start(&lab, Family::V4);
-    assert!(resolver.takes_root(&lab));
+    assert!(resolver.takes_system(&lab));
     have_settings_say(&lab, "opportunistic");
     reload(&lab, &daemon, FALL_BACK).ok();
     wait_for("the setting to be heeded", Duration::from_secs(5), || {
-        !resolver.takes_root(&lab)
+        !resolver.takes_system(&lab)
     });
     // A change of interfaces comes with a change of the setting often enough.
     have_settings_say(&lab, "off");
     lab.phone.ip("link add other type veth peer name another");
     wait_for("the setting to be heeded", Duration::from_secs(8), || {
-        resolver.takes_root(&lab)
+        resolver.takes_system(&lab)
     });
 }

@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 16 << 20;
 
 /// Answers every datagram at `address` while `work` runs. dnsmasq's own buffer holds some 300
 /// queries: what it lost would be laid at Muzzle's door.
-fn with_resolver<T>(lab: &Lab, address: SocketAddr, work: impl FnOnce() -> T) -> T {
+pub(crate) fn with_resolver<T>(lab: &Lab, address: SocketAddr, work: impl FnOnce() -> T) -> T {
     let bind = || UdpSocket::bind(address).expect("nobody else listens");
     let socket = lab.internet.within(bind);
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).expect("root may");

@@ -41,4 +41,5 @@ mod resolvers;
 mod running;
 mod service;
 mod supervisor;
+mod system_dns;
 mod trouble;

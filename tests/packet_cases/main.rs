@@ -135,7 +135,7 @@ fn send(
         if case.forwarded {
             inspector.inspect_forwarded(bytes, now, ruleset, scratch)
         } else {
-            inspector.inspect(bytes, uid, now, ruleset, scratch)
+            inspector.inspect(bytes, uid.into(), now, ruleset, scratch)
         }
     };
     for (number, segment) in (1..).zip(&packets) {
@@ -202,7 +202,11 @@ fn send(
         compare("reason", expected.clone(), reason);
     }
     if let Some(sighting) = sighting {
-        let ends = (sighting.flow.local, sighting.flow.remote, sighting.uid);
+        let ends = (
+            sighting.flow.local,
+            sighting.flow.remote,
+            sighting.attribution.uid(),
+        );
         compare(
             "flow",
             format!("{:?}", (from, to, uid)),

@@ -54,9 +54,9 @@ proptest! {
             let query = framed(&query_of(&bytes));
             // Each on a connection of its own as far as queries go: a refused one ends it.
             let packet = segment((phone, resolver), PUSH, 1000, &query);
-            let asked = inspector.inspect(&packet, None, NOW, &ruleset, &mut [0; 2048]);
+            let asked = inspector.inspect(&packet, None.into(), NOW, &ruleset, &mut [0; 2048]);
             let syn = segment((phone, resolver), 2, 999, b"");
-            inspector.inspect(&syn, None, NOW, &ruleset, &mut [0; 2048]);
+            inspector.inspect(&syn, None.into(), NOW, &ruleset, &mut [0; 2048]);
             if asked.act == Act::Pass {
                 answers.push(bytes);
             }

@@ -237,7 +237,7 @@ proptest! {
         prop_assert!(before.act == Act::Pass && learned.is_none());
         let Ok(response) = Response::parse(&bytes) else { return Ok(()) };
         let query = datagram((phone, resolver), &query_of(&bytes));
-        let asked = inspector.inspect(&query, None, now, &ruleset, &mut [0; 2048]);
+        let asked = inspector.inspect(&query, None.into(), now, &ruleset, &mut [0; 2048]);
         let (seen, learned) = look(&mut inspector);
         if asked.act != Act::Pass {
             prop_assert!(seen.reading == Reading::Unasked && seen.act == Act::Pass);

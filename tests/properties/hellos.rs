@@ -71,7 +71,7 @@ fn say(
     );
     let mut scratch = [0; SCRATCH_BYTES];
     let mut inspect = |packet: &[u8]| {
-        let seen = inspector.inspect(packet, Some(APP), NOW, &BLOCKING, &mut scratch);
+        let seen = inspector.inspect(packet, Some(APP).into(), NOW, &BLOCKING, &mut scratch);
         assert_sound(&seen, &scratch, &BLOCKING);
         seen
     };

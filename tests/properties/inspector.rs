@@ -277,7 +277,7 @@ pub(super) fn assert_sound(seen: &Inspection, scratch: &[u8], ruleset: &Ruleset)
 fn send(packets: &[Vec<u8>], ruleset: &Arc<Ruleset>, scratch: &mut [u8]) -> Vec<Inspection> {
     let mut inspector = Inspector::default();
     let inspect = |packet: &Vec<u8>| {
-        let seen = inspector.inspect(packet, Some(APP), NOW, ruleset, scratch);
+        let seen = inspector.inspect(packet, Some(APP).into(), NOW, ruleset, scratch);
         assert_sound(&seen, scratch, ruleset);
         seen
     };
@@ -308,7 +308,7 @@ proptest! {
         let (mut own, mut forwarded) = (Inspector::default(), Inspector::default());
         let mut scratch = [0; SCRATCH_BYTES];
         for packet in &packets {
-            let unknown = own.inspect(packet, None, NOW, &ruleset, &mut scratch);
+            let unknown = own.inspect(packet, None.into(), NOW, &ruleset, &mut scratch);
             let seen = forwarded.inspect_forwarded(packet, NOW, &ruleset, &mut scratch);
             let silent = match unknown.act {
                 Act::Answer { .. } | Act::Sever { .. } => Act::Vanish,
@@ -320,7 +320,7 @@ proptest! {
             let [theirs, same] = [&seen, &unknown].map(|it| it.sighting.as_ref().map(told));
             prop_assert_eq!(theirs, same);
             if let Some(sighting) = &seen.sighting {
-                prop_assert!(sighting.forwarded && sighting.uid.is_none());
+                prop_assert!(sighting.forwarded && sighting.attribution.uid().is_none());
             }
         }
     }

@@ -248,7 +248,7 @@ proptest! {
         let mut refused = false;
         for (payload, sent) in sending.datagrams(&hello) {
             let packet = datagram(ends, &payload);
-            let seen = inspector.inspect(&packet, None, UnixSeconds(0), &ruleset, &mut scratch);
+            let seen = inspector.inspect(&packet, None.into(), UnixSeconds(0), &ruleset, &mut scratch);
             if contiguous(&sent) < needed {
                 prop_assert_eq!((seen.act, seen.reading), (Act::Pass, Reading::Incomplete));
                 prop_assert!(seen.sighting.is_none());

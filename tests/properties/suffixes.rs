@@ -72,7 +72,8 @@ fn refusals(questions: &[Asked], config: &str) -> Vec<bool> {
         let ends = (SocketAddr::new(phone, 4000), SocketAddr::new(resolver, 53));
         let packet = datagram(ends, &query(&asked.name));
         let uid = Some(Uid(asked.uid));
-        let seen = inspector.inspect(&packet, uid, UnixSeconds(now), &rules, &mut scratch);
+        let seen =
+            inspector.inspect(&packet, uid.into(), UnixSeconds(now), &rules, &mut scratch);
         !seen.act.passes()
     };
     questions.iter().map(&mut is_refused).collect()

@@ -240,7 +240,7 @@ fn attribute(packet: &Packet<'_>, diagnosis: &Result<SocketDiagnosis, String>) -
         "/proc/net/udp6"
     };
     let start = awake_micros();
-    let owner = file(path).map(|table| proc_net::owner(&table, &flow));
+    let owner = file(path).map(|table| proc_net::find(&table, &flow).map(|it| it.uid));
     let micros = awake_micros() - start;
     told.push_str(&format!(", {path} {} ({micros} µs)", shown(owner)));
     told

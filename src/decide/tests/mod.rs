@@ -114,7 +114,7 @@ fn decide(policy: &Policy, seen: &str) -> Decision {
             local: SocketAddr::from(([10, 0, 0, 2], 40_000)),
             remote,
         },
-        uid: after("from").map(|uid| Uid(uid.parse().unwrap())),
+        attribution: after("from").map(|uid| Uid(uid.parse().unwrap())).into(),
         evidence,
     };
     policy.decide(&facts, NOW)

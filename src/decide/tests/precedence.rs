@@ -403,8 +403,8 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
         let policy = policy(Preset::Strict, rules).with_encrypted_dns(wanted, setting);
         told(decide(&policy, seen))
     };
-    let dot = "syn-only from 0 to 192.0.2.53:853";
-    let doq = "sni other.example quic from 0 to 192.0.2.53:853";
+    let dot = "syn-only from 1051 to 192.0.2.53:853";
+    let doq = "sni other.example quic from 1051 to 192.0.2.53:853";
     let doh3 = "sni dns.example.org quic from 1051";
     use EncryptedDns::{FallBack, Report};
     use PrivateDns::{Off, Opportunistic, Strict, Unknown};
@@ -435,6 +435,8 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
             "syn-only from 10123 to 192.0.2.53:853",
             "log by encrypted DNS",
         ),
+        // Nor what root does by itself.
+        ("syn-only from 0 to 192.0.2.53:853", "log by encrypted DNS"),
         ("syn-only to 192.0.2.53:853", "log by encrypted DNS"),
         (
             "sni other.example quic from 10123 to 192.0.2.53:853",
@@ -446,13 +448,13 @@ fn encrypted_dns_is_shown_and_that_of_the_system_may_be_refused() {
             "log by catalogue dns.example.org",
         ),
         (
-            "sni dns.example.org from 0",
+            "sni dns.example.org from 1051",
             "log by catalogue dns.example.org",
         ),
-        ("sni other.example.org quic from 0", "allow by nothing"),
-        ("syn-only from 0 to 192.0.2.53:443", "allow by nothing"),
+        ("sni other.example.org quic from 1051", "allow by nothing"),
+        ("syn-only from 1051 to 192.0.2.53:443", "allow by nothing"),
         (
-            "question dns.example.org from 0",
+            "question dns.example.org from 1051",
             "log by catalogue dns.example.org",
         ),
     ] {
