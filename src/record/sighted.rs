@@ -135,7 +135,7 @@ impl Record {
         };
         let mut reason = explanation.to_string();
         if let Some(suffix) = sighting.search_suffix() {
-            reason.push_str(&format!("; asked again with the search suffix {suffix}"));
+            reason.push_str(&asked_again(&suffix.to_string()));
         }
         Self {
             number,
@@ -172,14 +172,24 @@ impl Record {
     pub fn sender(&self) -> Cow<'_, str> {
         match (&self.app, self.client) {
             (Some(app), _) => app.into(),
-            (None, Some(client)) => format!("hotspot client {client}").into(),
+            (None, Some(client)) => hotspot_client(client).into(),
             (None, None) => "unknown app".into(),
         }
     }
 }
 
+/// What a device is called that the phone passes packets on for.
+pub(crate) fn hotspot_client(address: IpAddr) -> String {
+    format!("hotspot client {address}")
+}
+
+/// What the reason goes on with where a refused name was asked for again.
+pub(crate) fn asked_again(suffix: &str) -> String {
+    format!("; asked again with the search suffix {suffix}")
+}
+
 /// The mnemonic of a record type as hickory knows it, else RFC 3597's `TYPE123`.
-fn qtype_name(qtype: u16) -> String {
+pub(crate) fn qtype_name(qtype: u16) -> String {
     match hickory_proto::rr::RecordType::from(qtype) {
         hickory_proto::rr::RecordType::Unknown(code) => format!("TYPE{code}"),
         known => known.to_string(),
