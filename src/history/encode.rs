@@ -80,12 +80,16 @@ impl RecordsBlock {
     #[must_use]
     pub fn takes(&self, number: u64, event: &Event, packages: &Arc<Packages>) -> bool {
         let About { first, count, .. } = self.about;
-        let bytes = self.records.len() + self.texts.len_bytes() + self.names.len_bytes();
         number == first + u64::from(count)
             && Arc::ptr_eq(&self.ruleset, &event.ruleset)
             && Arc::ptr_eq(&self.packages, packages)
             && count < FULL.0
-            && bytes < FULL.1
+            && self.len_bytes() < FULL.1
+    }
+
+    /// About as many bytes it has.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.records.len() + self.texts.len_bytes() + self.names.len_bytes()
     }
 
     /// Appends an event that this block [takes](Self::takes).

@@ -10,6 +10,7 @@ mod reader;
 mod row;
 mod store;
 mod tally;
+mod writer;
 
 pub use decode::{RecordRef, Records};
 pub use encode::RecordsBlock;
@@ -19,3 +20,4 @@ pub use reader::Reader;
 pub use row::{Row, UnixHours};
 pub use store::{Extent, Limits, Store, StoreError};
 pub use tally::{Tally, rows};
+pub use writer::{Health, Settings, Writer};

@@ -16,7 +16,7 @@ use super::block::{HEAD_BYTES, Header, Kind, file_head};
 use super::files::{Blocks, FileError, Piece, names};
 use super::query::Query;
 use super::reader::Reader;
-use crate::control::lock::InstanceLock;
+use crate::control::lock::{InstanceLock, is_out_of_space};
 
 /// From this length on a file is followed by the next. What goes for its age or for room goes a file
 /// at a time.
@@ -47,6 +47,20 @@ pub enum StoreError {
     /// The system refused.
     #[error("cannot write the history in {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
+}
+
+impl StoreError {
+    /// Whether there was only no room.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(self, Self::Io(_, error) if is_out_of_space(error))
+    }
+
+    /// Whether it is of no use to try again.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::File(FileError::Newer(..)) | Self::Held(_))
+    }
 }
 
 /// What a history holds.
@@ -176,10 +190,9 @@ impl Store {
         }
     }
 
-    /// How often something was written since it was opened; each is a wait for the disk.
-    #[must_use]
-    pub const fn writes(&self) -> u64 {
-        self.records.writes + self.hours.writes
+    /// How often something was written since this was asked last; each is a wait for the disk.
+    pub fn take_writes(&mut self) -> usize {
+        std::mem::take(&mut self.records.writes) + std::mem::take(&mut self.hours.writes)
     }
 
     fn bytes(&self) -> u64 {
@@ -267,7 +280,7 @@ struct Files {
     list: VecDeque<Extents>,
     /// The newest of them.
     open: Option<File>,
-    writes: u64,
+    writes: usize,
 }
 
 /// One file, and what is in it.
@@ -421,6 +434,10 @@ impl Files {
         let Some(file) = fresh.as_mut().or(self.list.back_mut()) else {
             return Ok(());
         };
+        if file.bytes > 0 && !file.path.exists() {
+            // Somebody has taken it away, and what is written would go with it.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let written = write(&mut self.open, file, &bytes);
         if let Err(error) = written {
             // Half a batch would be taken for damage once something follows it.

@@ -110,7 +110,7 @@ proptest! {
     fn a_block_with_a_flipped_bit_or_cut_short_is_none(
         made in made(),
         at in any::<prop::sample::Index>(),
-        bit in 0..8,
+        bit in 0..8_u8,
     ) {
         let (mut block, _) = block_of(&Phone::new(), made);
         let at = at.index(block.len());

@@ -140,7 +140,7 @@ fn what_was_written_is_found_by_number_name_outcome_and_time() {
         (extent.records, extent.since_millis),
         (50, Some(NOON_MILLIS))
     );
-    assert_eq!(store.writes(), 5);
+    assert_eq!(store.take_writes(), 5);
 }
 
 #[test]
