@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 pub use meant::{
     Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, EndpointAnswer,
-    FirewallSettings, HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
+    FirewallSettings, HistorySettings, HotspotClients, HotspotSettings, LogSettings,
+    QueueSettings, Recorded,
 };
 pub use reader::{Problem, Problems};
 

@@ -174,8 +174,8 @@ impl RecordRef<'_> {
         if self.is_suffixed {
             let (name, asked) = (self.name.unwrap_or("."), self.asked.unwrap_or_default());
             let suffix = name.strip_prefix(asked).unwrap_or(name);
-            let suffix = suffix.strip_prefix('.').filter(|it| !it.is_empty());
-            reason.push_str(&asked_again(suffix.unwrap_or(".")));
+            let suffix = suffix.strip_prefix('.').unwrap_or(suffix);
+            reason.push_str(&asked_again(if suffix.is_empty() { "." } else { suffix }));
         }
         Record {
             number: self.number,

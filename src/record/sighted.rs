@@ -37,7 +37,7 @@ pub enum EvidenceKind {
 /// One line of the log. Absent fields are unknown, never guessed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Counts up from 1 while the daemon runs.
+    /// Counts up from 1, also over restarts as far as there is a history.
     pub number: u64,
     /// Wall-clock time in milliseconds since 1970-01-01 UTC.
     pub unix_millis: u64,
