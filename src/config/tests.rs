@@ -103,6 +103,13 @@ lock_wait_secs = 60
 [log]
 record = "matched"
 recent = 0
+[history]
+enabled = false
+directory = "/tmp/history"
+records_days = 1
+counters_days = 3650
+max_mib = 4
+batch_secs = 3600
 [control]
 socket = "/tmp/control.sock"
 [apps]
@@ -173,6 +180,14 @@ action = "block"
         log: LogSettings {
             record: Recorded::Matched,
             recent: 0,
+        },
+        history: HistorySettings {
+            enabled: false,
+            directory: "/tmp/history".into(),
+            records_days: 1,
+            counters_days: 3650,
+            max_mib: 4,
+            batch: std::time::Duration::from_secs(3600),
         },
         control_socket: "/tmp/control.sock".into(),
         packages_list: "/tmp/packages.list".into(),

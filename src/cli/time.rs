@@ -1,0 +1,83 @@
+//! Times as people write and read them: in the phone's own zone.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::{UsageError, duration};
+
+/// A point in time as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// So long ago.
+    Ago(Duration),
+    /// Then, in milliseconds since 1970-01-01 UTC.
+    At(u64),
+}
+
+impl When {
+    /// Reads `90s`, `10m`, `2h` or `7d`, or a date or a date and
+    /// time of this machine's zone: `2026-11-20`, `2026-11-20T08:30`.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn from_text(text: &str) -> Result<Self, UsageError> {
+        if let Ok(duration) = duration::parse(text) {
+            return Ok(Self::Ago(duration));
+        }
+        let wrong = || {
+            UsageError(format!(
+                "{text} is no time: write how long ago, as in 10m, 2h or 7d, or a date, as in \
+                 2026-11-20 or 2026-11-20T08:30"
+            ))
+        };
+        let civil: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
+        let time = civil.to_zoned(TimeZone::system()).map_err(|_| wrong())?;
+        let millis = time.timestamp().as_millisecond();
+        u64::try_from(millis).map(Self::At).map_err(|_| wrong())
+    }
+
+    /// The point, where it is now `now_millis`; both in milliseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn millis(self, now_millis: u64) -> u64 {
+        match self {
+            Self::Ago(duration) => {
+                let ago = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+                now_millis.saturating_sub(ago)
+            }
+            Self::At(millis) => millis,
+        }
+    }
+}
+
+/// A point in time in the machine's own zone, by jiff's `strftime` format.
+pub(crate) fn local(unix_millis: u64, format: &str) -> String {
+    let millis = i64::try_from(unix_millis).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(
+        |_| unix_millis.to_string(),
+        |time| {
+            let time = time.to_zoned(TimeZone::system());
+            time.strftime(format).to_string()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_in_time_are_so_long_ago_or_dates() {
+        let now = 1_795_176_000_000;
+        let when = |text| When::from_text(text).unwrap().millis(now);
+        assert_eq!(when("2h"), now - 7_200_000);
+        assert_eq!(when("99999d"), 0);
+        let noon = when("2026-11-20T12:00");
+        assert_eq!(noon - when("2026-11-20"), 12 * 3_600_000);
+        assert_eq!(local(noon, "%H:%M"), "12:00");
+        for text in ["yesterday", "2026-13-01", "12:00", ""] {
+            let said = When::from_text(text).unwrap_err().to_string();
+            assert!(said.contains("is no time"), "{said}");
+        }
+    }
+}
