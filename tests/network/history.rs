@@ -127,7 +127,7 @@ fn the_log_shows_what_is_asked_for() {
 fn names_that_mean_harm_do_none_in_any_output() {
     let lab = Lab::new();
     let daemon = start(&lab, "");
-    let long = [["x".repeat(63); 3].join("."), "y".repeat(43)].join(".");
+    let long = format!("{0}.{0}.{0}.{1}", "x".repeat(63), "y".repeat(43));
     let names = [
         format!("a\u{1b}[31m\r\n.{BLOCKED}"),
         format!("=cmd|' /C calc'!A0.{BLOCKED}"),
@@ -179,7 +179,7 @@ fn a_full_disk_keeps_records_in_memory_until_there_is_room() {
     // More than fits into the room that its file has.
     let count = 80;
     for number in 0..count {
-        let name = format!("{}.{number}.{BLOCKED}", ["x".repeat(60); 3].join("."));
+        let name = format!("{0}.{0}.{0}.{number}.{BLOCKED}", "x".repeat(60));
         ask_for(&lab, &name);
     }
     let all = || records(&lab, &daemon).len() == count + 1;
