@@ -1,7 +1,7 @@
 //! `muzzle log`
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -59,6 +59,7 @@ pub fn run(
     errors: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
     let query = args.query.query()?;
+    let mut out = BufWriter::new(out);
     let all = if args.query.has_time() {
         usize::MAX
     } else {
@@ -79,7 +80,9 @@ pub fn run(
         Ok(())
     };
     let count = args.recent.unwrap_or(all);
-    let mut next = past(&mut kept, &query, count, &mut |record| show(out, record))?;
+    let mut next = past(&mut kept, &query, count, &mut |record| {
+        show(&mut out, record)
+    })?;
     out.flush()?;
     kept.tell(errors)?;
     let Some(client) = kept.client.as_mut().ok().filter(|_| args.follow) else {
@@ -94,7 +97,7 @@ pub fn run(
             Body::Record(record) => {
                 // What came before has been shown, as far as it was asked for.
                 if record.number >= next && query.fits_record(&record) {
-                    show(out, &record)?;
+                    show(&mut out, &record)?;
                 }
                 next = next.max(record.number + 1);
             }

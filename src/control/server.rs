@@ -188,7 +188,11 @@ impl Client {
     async fn flush(&self) -> Result<(), String> {
         match &self.served.history {
             Some(history) => history.flush().await,
-            None => Err("no history is kept: [history] enabled is false".to_owned()),
+            None => Err(
+                "no history is kept; a warning of `muzzle status` says why, unless \
+                         [history] enabled is false"
+                    .to_owned(),
+            ),
         }
     }
 

@@ -18,17 +18,17 @@ use crate::events::{NOON_MILLIS, Phone};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR_MILLIS: u64 = 3_600_000;
-const LIMITS: Limits = Limits {
+pub(crate) const LIMITS: Limits = Limits {
     records: DAY.saturating_mul(30),
     counters: DAY.saturating_mul(365),
     bytes: 64 << 20,
 };
 
 /// A folder of its own, gone in the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("muzzle-{name}-{}", std::process::id()));
         let _none = fs::remove_dir_all(&path);
         Self(path)
@@ -51,6 +51,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _gone = fs::remove_dir_all(&self.0);
+        let _gone = fs::remove_file(&self.0);
     }
 }
 
@@ -65,7 +66,7 @@ fn numbers(folder: &Path, query: &Query) -> Vec<u64> {
     numbers
 }
 
-fn all(folder: &Path) -> Vec<u64> {
+pub(crate) fn all(folder: &Path) -> Vec<u64> {
     numbers(folder, &Query::default())
 }
 

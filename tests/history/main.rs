@@ -3,3 +3,4 @@
 mod blocks;
 mod events;
 mod files;
+mod writer;
