@@ -235,7 +235,7 @@ mod tests {
         let bytes = [b"mzB1 damage mzB".as_slice(), &whole].concat();
         let (at, header) = find(&bytes).unwrap();
         assert_eq!((at, header), (15, Header::read(&whole).unwrap()));
-        assert_eq!(find(&bytes[..bytes.len() - 8]), Some((15, header)));
+        assert_eq!(find(&bytes[..bytes.len() - 7]), Some((15, header)));
         assert_eq!(find(&bytes[16..]), None);
     }
 
