@@ -276,6 +276,7 @@ impl Phone {
             sighting: Sighting {
                 flow,
                 uid,
+                forwarded: false,
                 kind,
                 outcome: policy.outcome(&decision),
                 name,

@@ -63,12 +63,13 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
     "number",
     "time",
     "outcome",
     "app",
     "uid",
+    "client",
     "name",
     "asked",
     "evidence",
@@ -101,6 +102,7 @@ fn write_row(out: &mut dyn Write, record: &Record) -> std::io::Result<()> {
         json(serde_json::to_value(record.outcome)),
         text(&record.app),
         number(record.uid),
+        record.client.map_or_else(String::new, |it| it.to_string()),
         text(&record.name),
         text(&record.asked),
         json(serde_json::to_value(record.evidence)),

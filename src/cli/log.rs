@@ -173,7 +173,7 @@ pub(super) fn line(record: &Record) -> String {
         .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
     let rest = format!("{evidence:<9}  {}{}", context(record), why(record));
-    let [app, target, rest] = [app, &target, rest.trim_end()].map(plain);
+    let [sender, target, rest] = [sender.as_ref(), &target, rest.trim_end()].map(plain);
     let dim = Style::new().dimmed();
     format!(
         "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {sender:<24}  {target:<32}  \

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::block::Header;
 use super::coding::Source;
-use super::encode::{UDP, present};
+use super::encode::{FORWARDED, UDP, present};
 use crate::catalogue::Category;
 use crate::decide::{Outcome, Protocol};
 use crate::parse::Malformed;
@@ -40,6 +40,7 @@ pub struct RecordRef<'a> {
     /// See [`Record::remote`].
     pub remote: SocketAddr,
     local: SocketAddr,
+    is_forwarded: bool,
     protocol: Protocol,
     evidence: EvidenceKind,
     is_suffixed: bool,
@@ -111,7 +112,7 @@ impl<'a> Records<'a> {
         before_millis: u64,
     ) -> Result<RecordRef<'a>, Malformed> {
         let [what, has] = source.array()?;
-        if has & !present::KNOWN != 0 || what & 0x80 != 0 {
+        if has & !present::KNOWN != 0 {
             return Err(Malformed);
         }
         let unix_millis = source.step(before_millis)?;
@@ -144,6 +145,7 @@ impl<'a> Records<'a> {
             app,
             remote,
             local,
+            is_forwarded: what & FORWARDED != 0,
             protocol: if what & UDP == 0 {
                 Protocol::Tcp
             } else {
@@ -163,6 +165,12 @@ impl RecordRef<'_> {
     #[must_use]
     pub const fn entry(&self) -> Option<&str> {
         self.why.entry
+    }
+
+    /// See [`Record::client`].
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        self.is_forwarded.then(|| self.local.ip())
     }
 
     /// The record by itself.
@@ -187,6 +195,7 @@ impl RecordRef<'_> {
             qtype: self.qtype.map(qtype_name),
             app: self.app.map(|(_, label)| label.to_owned()),
             uid: self.app.map(|(uid, _)| uid),
+            client: self.client(),
             protocol: self.protocol,
             local: self.local,
             remote: self.remote,

@@ -31,8 +31,9 @@ pub(super) mod present {
     pub(in super::super) const KNOWN: u8 = 15;
 }
 
-/// Bit of the first byte that says UDP.
+/// Bits of the first byte: UDP; a packet that the phone only passed on.
 pub(super) const UDP: u8 = 0x40;
+pub(super) const FORWARDED: u8 = 0x80;
 
 /// As many records, or so many bytes, make a block.
 const FULL: (u32, usize) = (2048, 64 * 1024);
@@ -104,8 +105,9 @@ impl RecordsBlock {
         let is = |bit: u8, present: bool| if present { bit } else { 0 };
         let (kind, qtype) = kind(sighting.kind);
         let udp = is(UDP, flow.protocol == Protocol::Udp);
+        let forwarded = is(FORWARDED, sighting.forwarded);
         self.records
-            .push(kind | outcome(sighting.outcome) << 4 | udp);
+            .push(kind | outcome(sighting.outcome) << 4 | udp | forwarded);
         self.records.push(
             is(present::NAME, !sighting.name.is_root())
                 | is(present::ASKED, !sighting.asked.is_root())

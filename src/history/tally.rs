@@ -16,6 +16,7 @@ use super::decode::{RecordRef, outcome};
 use super::{Row, UnixHours, encode};
 use crate::decide::Outcome;
 use crate::parse::Malformed;
+use crate::record::hotspot_client;
 
 /// Decisions on the same that are at most so far apart are one try.
 const TRY_MILLIS: u64 = 1000;
@@ -69,7 +70,11 @@ impl Tally {
         let key = Key {
             hour: UnixHours::from_millis(millis),
             name,
-            app: record.app.map(|(_, label)| self.texts.text(label)),
+            app: match (record.app, record.client()) {
+                (Some((_, label)), _) => Some(self.texts.text(label)),
+                (None, Some(client)) => Some(self.texts.text(&hotspot_client(client))),
+                (None, None) => None,
+            },
             entry: record.entry().map(|entry| self.texts.text(entry)),
             outcome: record.outcome,
         };

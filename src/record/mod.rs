@@ -14,4 +14,4 @@ pub use event::{Event, EventReceiver, EventSender, Learned, Report, channel};
 pub use log::{Entry, GATHER, Log, LogPosition, run};
 pub use resolved::ResolvedNames;
 pub use sighted::{EvidenceKind, Record};
-pub(crate) use sighted::{asked_again, qtype_name};
+pub(crate) use sighted::{asked_again, hotspot_client, qtype_name};

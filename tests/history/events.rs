@@ -107,6 +107,8 @@ impl Phone {
             sighting: Sighting {
                 flow,
                 uid,
+                // Some that no app has sent.
+                forwarded: uid.is_none() && unix_millis.is_multiple_of(2),
                 kind,
                 outcome: policy.outcome(&decision),
                 name,
