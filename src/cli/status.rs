@@ -58,8 +58,12 @@ fn history_in_words(history: &HistoryStatus) -> String {
     let since = history.since_unix_millis.map_or_else(String::new, |since| {
         format!(" since {}", clock::face(UnixSeconds::from_millis(since), None))
     });
+    let pending = match history.pending_bytes.div_ceil(1024) {
+        0 => String::new(),
+        kib => format!(", {kib} KiB to be written"),
+    };
     format!(
-        "{} records{since}, {} KiB in {}, {} writes in the last hour",
+        "{} records{since}, {} KiB in {}{pending}, writes in the last hour: {}",
         history.records,
         history.bytes.div_ceil(1024),
         history.folder.display(),

@@ -8,6 +8,7 @@ mod files;
 mod query;
 mod reader;
 mod row;
+mod series;
 mod store;
 mod tally;
 mod writer;

@@ -339,18 +339,18 @@ fn the_oldest_go_for_room_and_for_their_age_and_their_counts_stay() {
     let folder = Folder::new("limits");
     let phone = Phone::new();
     let limits = Limits {
-        bytes: 3 << 20,
+        bytes: 2 << 20,
         ..LIMITS
     };
     let mut store = Store::open(&folder.0, limits, NOON_MILLIS).unwrap();
     let (mut number, mut millis) = (1, NOON_MILLIS);
-    while number < 400_000 {
+    while number < 250_000 {
         store
             .append(&phone.batch(number, 20_000, millis, 10), millis)
             .unwrap();
         number += 20_000;
         millis += 200_000;
-        assert!(store.extent().bytes <= 3 << 20);
+        assert!(store.extent().bytes <= 2 << 20);
     }
     let kept = all(&folder.0);
     assert!(kept[0] > 1 && kept.last() == Some(&(number - 1)));
@@ -365,7 +365,7 @@ fn the_oldest_go_for_room_and_for_their_age_and_their_counts_stay() {
         number += 1;
     }
     let kept = all(&folder.0);
-    assert!(kept.len() < 100_000, "{}", kept.len());
+    assert!(kept.len() < 80_000, "{}", kept.len());
     assert_eq!(decisions(&folder.0), number - 1);
 }
 
