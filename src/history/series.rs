@@ -131,7 +131,7 @@ impl Series {
             }
             if file.records > 0 {
                 list.push_back(file);
-            } else {
+            } else if file.bytes == HEAD_BYTES as u64 {
                 let _gone = fs::remove_file(path);
             }
         }
@@ -260,6 +260,10 @@ fn set_aside(
         let (hole, end) = (index(hole), index(end));
         whole.extend_from_slice(all.get(from..hole).unwrap_or_default());
         from = end;
+    }
+    if whole.len() == HEAD_BYTES {
+        fs::rename(path, &aside)?;
+        return Ok(aside);
     }
     let mut file = OpenOptions::new()
         .create(true)
