@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
 use super::{UsageError, duration};
@@ -31,8 +32,8 @@ impl When {
                  2026-11-20 or 2026-11-20T08:30"
             ))
         };
-        let civil: jiff::civil::DateTime = text.parse().map_err(|_| wrong())?;
-        let time = civil.to_zoned(TimeZone::system()).map_err(|_| wrong())?;
+        let time = civil(text).ok_or_else(wrong)?;
+        let time = time.to_zoned(TimeZone::system()).map_err(|_| wrong())?;
         let millis = time.timestamp().as_millisecond();
         u64::try_from(millis).map(Self::At).map_err(|_| wrong())
     }
@@ -48,6 +49,65 @@ impl When {
             Self::At(millis) => millis,
         }
     }
+}
+
+/// `2026-11-20`, `2026-11-20T08:30` or `2026-11-20 08:30:15`. By hand: jiff's parser knows so many
+/// forms that it would make the program noticeably larger.
+fn civil(text: &str) -> Option<DateTime> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "0:0"));
+    let mut date = date.splitn(3, '-');
+    let date = Date::new(
+        date.next()?.parse().ok()?,
+        date.next()?.parse().ok()?,
+        date.next()?.parse().ok()?,
+    );
+    let mut time = time.splitn(3, ':');
+    let time = Time::new(
+        time.next()?.parse().ok()?,
+        time.next()?.parse().ok()?,
+        time.next().unwrap_or("0").parse().ok()?,
+        0,
+    );
+    Some(date.ok()?.to_datetime(time.ok()?))
+}
+
+/// Reads a length of time: `90s`, `10m`, `2h`, `7d`, `1w`, or several of these together, as in
+/// `1h30m`.
+///
+/// # Errors
+/// It is none.
+pub fn duration(text: &str) -> Result<Duration, UsageError> {
+    let wrong = || {
+        UsageError(format!(
+            "{text} is no length of time: write it as in 90s, 10m, 2h, 7d, 1w or 1h30m"
+        ))
+    };
+    let mut secs: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let unit_at = rest
+            .find(|char: char| !char.is_ascii_digit())
+            .ok_or_else(wrong)?;
+        let (number, unit) = rest.split_at(unit_at);
+        let unit_secs = match unit.as_bytes()[0] {
+            b's' => 1,
+            b'm' => 60,
+            b'h' => 3600,
+            b'd' => 86_400,
+            b'w' => 7 * 86_400,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        secs = number
+            .checked_mul(unit_secs)
+            .and_then(|more| secs.checked_add(more))
+            .ok_or_else(wrong)?;
+        rest = &unit[1..];
+    }
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs(secs))
 }
 
 /// A point in time in the machine's own zone, by jiff's `strftime` format.
@@ -74,8 +134,17 @@ mod tests {
         assert_eq!(when("99999d"), 0);
         let noon = when("2026-11-20T12:00");
         assert_eq!(noon - when("2026-11-20"), 12 * 3_600_000);
+        assert_eq!(when("2026-11-20 12:00:05") - noon, 5000);
         assert_eq!(local(noon, "%H:%M"), "12:00");
-        for text in ["yesterday", "2026-13-01", "12:00", ""] {
+        for text in [
+            "yesterday",
+            "2026-13-01",
+            "2026-11-20T25:00",
+            "2026-11-20T12",
+            "2026-11",
+            "12:00",
+            "",
+        ] {
             let said = When::from_text(text).unwrap_err().to_string();
             assert!(said.contains("is no time"), "{said}");
         }
