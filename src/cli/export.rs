@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::live::{QueryArgs, SocketArgs};
 use super::time;
 use crate::catalogue::{Category, word};
+use crate::decode::{printable, printable_json};
 use crate::record::Record;
 
 /// Arguments of `muzzle export`.
@@ -52,8 +53,7 @@ pub fn run(
         match args.format {
             Format::Csv => write_row(&mut out, record)?,
             Format::Jsonl => {
-                serde_json::to_writer(&mut out, record)?;
-                out.write_all(b"\n")?;
+                writeln!(out, "{}", printable_json(&serde_json::to_string(record)?))?;
             }
         }
         Ok(())
@@ -120,7 +120,11 @@ fn write_row(out: &mut dyn Write, record: &Record) -> std::io::Result<()> {
         category.to_owned(),
         text(&record.breaks),
     ];
-    writeln!(out, "{}", fields.map(|field| cell(&field)).join(","))
+    writeln!(
+        out,
+        "{}",
+        fields.map(|field| cell(&printable(&field))).join(",")
+    )
 }
 
 /// A field of CSV (RFC 4180 section 2), which no spreadsheet takes for a formula (OWASP, "CSV

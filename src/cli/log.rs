@@ -1,6 +1,5 @@
 //! `muzzle log`
 
-use std::borrow::Cow;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,6 +14,7 @@ use crate::clock;
 use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Body, Call};
 use crate::decide::{Outcome, Protocol};
+use crate::decode::{printable, printable_json};
 use crate::history::Query;
 use crate::record::{EvidenceKind, Record};
 
@@ -73,7 +73,7 @@ pub fn run(
     }
     let show = |out: &mut dyn Write, record: &Record| -> anyhow::Result<()> {
         if args.json {
-            writeln!(out, "{}", serde_json::to_string(record)?)?;
+            writeln!(out, "{}", printable_json(&serde_json::to_string(record)?))?;
         } else {
             writeln!(out, "{}", line(record))?;
         }
@@ -173,7 +173,7 @@ pub(super) fn line(record: &Record) -> String {
         .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
     let rest = format!("{evidence:<9}  {}{}", context(record), why(record));
-    let [sender, target, rest] = [sender.as_ref(), &target, rest.trim_end()].map(plain);
+    let [sender, target, rest] = [sender.as_ref(), &target, rest.trim_end()].map(printable);
     let dim = Style::new().dimmed();
     format!(
         "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {sender:<24}  {target:<32}  \
@@ -230,44 +230,8 @@ fn evidence(record: &Record) -> String {
     }
 }
 
-/// Text that no terminal obeys. What packets and Android say is so already; what a config, a
-/// catalogue or a file of the history says need not be.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    // Beside control characters: those that turn the direction of what follows (UAX 9).
-    let is_odd = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_odd) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        if is_odd(char) {
-            out.extend(char.escape_default());
-        } else {
-            out.push(char);
-        }
-    }
-    Cow::Owned(out)
-}
-
 /// Time of day in the machine's own zone; with the date, where that is another than today's.
 fn local_time(unix_millis: u64) -> String {
-    local(
-        i64::try_from(unix_millis).unwrap_or(i64::MAX),
-        "%H:%M:%S%.3f",
-    )
-}
-
-/// A time in the machine's own zone, in this form of strftime; the number where it is beyond all
-/// calendars.
-pub(super) fn local(unix_millis: i64, form: &str) -> String {
-    jiff::Timestamp::from_millisecond(unix_millis).map_or_else(
-        |_| unix_millis.to_string(),
-        |time| {
-            let zoned = time.to_zoned(jiff::tz::TimeZone::system());
-            zoned.strftime(form).to_string()
     let date = |millis| time::local(millis, "%Y-%m-%d");
     let is_today = date(unix_millis) == date(clock::unix_millis());
     time::local(
@@ -278,19 +242,4 @@ pub(super) fn local(unix_millis: i64, form: &str) -> String {
             "%Y-%m-%d %H:%M:%S%.3f"
         },
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_terminal_obeys_what_is_shown() {
-        assert_eq!(plain("com.example"), "com.example");
-        assert_eq!(
-            plain("a\u{1b}[31m\r\nb\u{202e}c"),
-            "a\\u{1b}[31m\\r\\nb\\u{202e}c"
-        );
-        assert_eq!(plain("bücher"), "bücher");
-    }
 }

@@ -110,14 +110,15 @@ pub fn duration(text: &str) -> Result<Duration, UsageError> {
     Ok(Duration::from_secs(secs))
 }
 
-/// A point in time in the machine's own zone, by jiff's `strftime` format.
-pub(crate) fn local(unix_millis: u64, format: &str) -> String {
-    let millis = i64::try_from(unix_millis).unwrap_or(i64::MAX);
+/// A time in milliseconds since 1970-01-01 UTC, in the machine's own zone and this form of
+/// strftime; the number where it is beyond all calendars.
+pub(crate) fn local(unix_millis: impl TryInto<i64>, form: &str) -> String {
+    let millis = unix_millis.try_into().unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(millis).map_or_else(
-        |_| unix_millis.to_string(),
+        |_| millis.to_string(),
         |time| {
-            let time = time.to_zoned(TimeZone::system());
-            time.strftime(format).to_string()
+            let zoned = time.to_zoned(TimeZone::system());
+            zoned.strftime(form).to_string()
         },
     )
 }
