@@ -278,7 +278,7 @@ impl Phone {
                 uid,
                 forwarded: false,
                 kind,
-                outcome: policy.outcome(&decision),
+                outcome: policy.outcome(&decision, now),
                 name,
                 asked: DomainName::root(),
                 decision,

@@ -56,7 +56,10 @@ struct Told<'a> {
 
 fn history_in_words(history: &HistoryStatus) -> String {
     let since = history.since_unix_millis.map_or_else(String::new, |since| {
-        format!(" since {}", clock::face(UnixSeconds::from_millis(since), None))
+        format!(
+            " since {}",
+            clock::face(UnixSeconds::from_millis(since), None)
+        )
     });
     let pending = match history.pending_bytes.div_ceil(1024) {
         0 => String::new(),

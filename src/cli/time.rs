@@ -17,8 +17,8 @@ pub enum When {
 }
 
 impl When {
-    /// Reads `90s`, `10m`, `2h` or `7d`, or a date or a date and
-    /// time of this machine's zone: `2026-11-20`, `2026-11-20T08:30`.
+    /// Reads `90s`, `10m`, `2h` or `7d`, or a date, perhaps with a time, of this machine's zone:
+    /// `2026-11-20`, `2026-11-20T08:30`.
     ///
     /// # Errors
     /// It is none of these.
@@ -51,8 +51,8 @@ impl When {
     }
 }
 
-/// `2026-11-20`, `2026-11-20T08:30` or `2026-11-20 08:30:15`. By hand: jiff's parser knows so many
-/// forms that it would make the program noticeably larger.
+/// `2026-11-20`, `2026-11-20T08:30` or `2026-11-20 08:30:15`, and not the many other forms that
+/// jiff's own parser takes.
 fn civil(text: &str) -> Option<DateTime> {
     let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "0:0"));
     let mut date = date.splitn(3, '-');
@@ -69,45 +69,6 @@ fn civil(text: &str) -> Option<DateTime> {
         0,
     );
     Some(date.ok()?.to_datetime(time.ok()?))
-}
-
-/// Reads a length of time: `90s`, `10m`, `2h`, `7d`, `1w`, or several of these together, as in
-/// `1h30m`.
-///
-/// # Errors
-/// It is none.
-pub fn duration(text: &str) -> Result<Duration, UsageError> {
-    let wrong = || {
-        UsageError(format!(
-            "{text} is no length of time: write it as in 90s, 10m, 2h, 7d, 1w or 1h30m"
-        ))
-    };
-    let mut secs: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let unit_at = rest
-            .find(|char: char| !char.is_ascii_digit())
-            .ok_or_else(wrong)?;
-        let (number, unit) = rest.split_at(unit_at);
-        let unit_secs = match unit.as_bytes()[0] {
-            b's' => 1,
-            b'm' => 60,
-            b'h' => 3600,
-            b'd' => 86_400,
-            b'w' => 7 * 86_400,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        secs = number
-            .checked_mul(unit_secs)
-            .and_then(|more| secs.checked_add(more))
-            .ok_or_else(wrong)?;
-        rest = &unit[1..];
-    }
-    if text.is_empty() {
-        return Err(wrong());
-    }
-    Ok(Duration::from_secs(secs))
 }
 
 /// A time in milliseconds since 1970-01-01 UTC, in the machine's own zone and this form of

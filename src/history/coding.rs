@@ -31,6 +31,14 @@ pub(super) fn put_place(out: &mut Vec<u8>, place: Option<u32>) {
     put(out, place.map_or(0, |place| u64::from(place) + 1));
 }
 
+/// Appends a time in seconds since 1970-01-01 UTC, or 0 for none.
+pub(super) fn put_secs(out: &mut Vec<u8>, secs: Option<i64>) {
+    put(out, u64::from(secs.is_some()));
+    if let Some(secs) = secs {
+        put_step(out, 0, secs.cast_unsigned());
+    }
+}
+
 /// Reads what the functions above wrote. Total: whatever the bytes are, it ends and does not panic.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a>(pub(super) &'a [u8]);
@@ -91,6 +99,14 @@ impl<'a> Source<'a> {
     pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
         let length = self.small()?;
         std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
+    }
+
+    pub(super) fn maybe_secs(&mut self) -> Result<Option<i64>, Malformed> {
+        match self.number()? {
+            0 => Ok(None),
+            1 => Ok(Some(self.step(0)?.cast_signed())),
+            _ => Err(Malformed),
+        }
     }
 
     /// What stands in `table` at the place that is written here.

@@ -54,6 +54,8 @@ pub struct RecordRef<'a> {
 struct Why<'a> {
     reason: &'a str,
     rule: Option<u32>,
+    choice: Option<i64>,
+    paused_until: Option<i64>,
     entry: Option<&'a str>,
     owner: Option<&'a str>,
     system: Option<&'a str>,
@@ -202,6 +204,8 @@ impl RecordRef<'_> {
             resolved_from: self.resolved_from.iter().map(ToString::to_string).collect(),
             reason,
             rule: why.rule,
+            choice: why.choice,
+            paused_until: why.paused_until,
             entry: owned(why.entry),
             owner: owned(why.owner),
             system: owned(why.system),
@@ -219,6 +223,7 @@ impl<'a> Why<'a> {
             0 => None,
             after => Some(u32::try_from(after - 1).map_err(|_| Malformed)?),
         };
+        let (choice, paused_until) = (source.maybe_secs()?, source.maybe_secs()?);
         let [entry, owner, system, region, category, breaks] = {
             let mut read = [None; 6];
             for text in &mut read {
@@ -234,6 +239,8 @@ impl<'a> Why<'a> {
         Ok(Self {
             reason,
             rule,
+            choice,
+            paused_until,
             entry,
             owner,
             system,

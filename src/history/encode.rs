@@ -5,7 +5,8 @@
 //! payload  texts, names, addresses, apps, whys: tables, each with its count in front
 //!          records
 //! app      user id, label (text)
-//! why      reason, then rule + 1, entry, owner, system, region, category, breaks (text + 1, or 0)
+//! why      reason, rule + 1, choice and end of the pause (each 0, or 1 and a time), then entry,
+//!          owner, system, region, category, breaks (text + 1, or 0)
 //! record   kind and outcome:1 present:1 time (step from the one before) [name] [asked] [type]
 //!          [app] why local address, port:2 remote address, port [count, resolved from (texts)]
 //! ```
@@ -14,10 +15,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::block::{About, block};
-use super::coding::{Table, put, put_place, put_step, put_text};
+use super::coding::{Table, put, put_place, put_secs, put_step, put_text};
 use crate::apps::Packages;
 use crate::catalogue::{Category, word};
-use crate::decide::{Decision, Explanation, Outcome, Protocol};
+use crate::decide::{Decision, Explanation, Outcome, Protocol, UnixSeconds};
 use crate::inspect::{Ruleset, SightingKind};
 use crate::record::Event;
 
@@ -49,7 +50,8 @@ pub struct RecordsBlock {
     names: Table<Vec<u8>>,
     addresses: Table<IpAddr>,
     apps: Table<u32>,
-    whys: Table<(Decision, Outcome)>,
+    /// Those of a pause apart: it is part of the words.
+    whys: Table<(Decision, Outcome, bool)>,
     records: Vec<u8>,
 }
 
@@ -133,9 +135,11 @@ impl RecordsBlock {
             });
             put(&mut self.records, place.into());
         }
-        let decided = (sighting.decision, sighting.outcome);
+        let (policy, now) = (&self.ruleset.policy, UnixSeconds::from_millis(millis));
+        let is_paused = policy.pause(now).is_some();
+        let decided = (sighting.decision, sighting.outcome, is_paused);
         let why = self.whys.place(&decided, |out| {
-            let explanation = self.ruleset.policy.explain(&sighting.decision);
+            let explanation = policy.explain(&sighting.decision, now);
             put_why(out, &explanation, &mut self.texts);
         });
         put(&mut self.records, why.into());
@@ -213,6 +217,8 @@ fn put_why(out: &mut Vec<u8>, explanation: &Explanation<'_>, texts: &mut Table<S
     let endpoint = explanation.endpoint;
     put(out, texts.text(&explanation.to_string()).into());
     put_place(out, explanation.rule.map(|(id, _)| id.0));
+    put_secs(out, explanation.choice.map(|choice| choice.made.0));
+    put_secs(out, explanation.pause.map(|pause| pause.until.0));
     let entry = endpoint.map(|it| it.pattern.to_string());
     for text in [
         entry.as_deref(),

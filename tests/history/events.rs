@@ -110,7 +110,7 @@ impl Phone {
                 // Some that no app has sent.
                 forwarded: uid.is_none() && unix_millis.is_multiple_of(2),
                 kind,
-                outcome: policy.outcome(&decision),
+                outcome: policy.outcome(&decision, now),
                 name,
                 asked,
                 decision,
