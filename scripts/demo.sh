@@ -342,6 +342,7 @@ heading "2. With Muzzle, as it is shipped"
 mkdir -m 700 "$work/control"
 sed -e "s|^packages_list = .*|packages_list = \"$work/packages.list\"|" \
     -e "s|^socket = .*|socket = \"$work/control/muzzle.sock\"|" \
+    -e "/^\[history\]/,/^\[control\]/s|^directory = .*|directory = \"$work/history\"|" \
     config/muzzle.toml >"$work/muzzle.toml"
 wc -l <"$work/queries.log" >"$work/marks"
 wc -l <"$work/server.jsonl" >>"$work/marks"

@@ -163,7 +163,8 @@ fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
 fn start_muzzle(lab: &Lab, answers: bool) -> Daemon {
     let folder = lab.folder().display();
     lab.start_daemon(&format!(
-        "[dns]\nanswers = {answers}\n[control]\nsocket = \"{folder}/control.sock\"\n"
+        "[dns]\nanswers = {answers}\n[control]\nsocket = \"{folder}/control.sock\"\n\
+         [history]\ndirectory = \"{folder}/history\"\n"
     ))
 }
 

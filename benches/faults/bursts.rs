@@ -75,9 +75,10 @@ fn start(length: u32) -> (Lab, Daemon) {
     let lab = Lab::new();
     let socket = lab.folder().join("control.sock");
     let config = format!(
-        "[queue]\nlength = {length}\n[control]\nsocket = \"{}\"\n\
+        "[queue]\nlength = {length}\n[control]\nsocket = \"{}\"\n[history]\ndirectory = \"{}\"\n\
          [[rule]]\naddress = \"198.51.100.8\"\naction = \"block\"\n",
-        socket.display()
+        socket.display(),
+        lab.folder().join("history").display()
     );
     let daemon = lab.start_daemon(&config);
     (lab, daemon)

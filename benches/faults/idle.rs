@@ -12,7 +12,11 @@ const WATCHED: Duration = Duration::from_secs(60);
 pub(crate) fn show() -> bool {
     let lab = Lab::new();
     let socket = lab.folder().join("control.sock");
-    let config = format!("[control]\nsocket = \"{}\"\n", socket.display());
+    let config = format!(
+        "[control]\nsocket = \"{}\"\n[history]\ndirectory = \"{}\"\n",
+        socket.display(),
+        lab.folder().join("history").display()
+    );
     let daemon = lab.start_daemon(&config);
     std::thread::sleep(SETTLED);
     let pids = [daemon.pid(), daemon.worker()];

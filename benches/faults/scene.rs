@@ -38,7 +38,11 @@ impl Scene {
         let module = disk.path.join("module");
         std::fs::create_dir(&module).unwrap();
         let socket = disk.path.join("run/control.sock");
-        let config = format!("[control]\nsocket = \"{}\"\n", socket.display());
+        let config = format!(
+            "[control]\nsocket = \"{}\"\n[history]\ndirectory = \"{}\"\n",
+            socket.display(),
+            disk.path.join("history").display()
+        );
         let log = disk.path.join("daemon.log");
         let daemon = lab.start_logging_service(&config, &module, &log, true);
         Self {

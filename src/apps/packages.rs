@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::uid::{AppId, UidKind, UserId};
-use crate::decide::Uid;
+use crate::decide::{Attribution, AttributionSource, Uid};
 
 /// Longest package name that is taken, in bytes (Android's limit for a file name).
 const MAX_PACKAGE_BYTES: usize = 255;
@@ -143,9 +143,17 @@ impl Packages {
     }
 
     /// Whether several packages run under `uid`, so that it does not tell which of them it is.
-    #[must_use]
-    pub fn is_shared(&self, uid: Uid) -> bool {
+    fn is_shared(&self, uid: Uid) -> bool {
         self.of(uid).nth(1).is_some()
+    }
+
+    /// How the app is known: the user id of several does not tell.
+    #[must_use]
+    pub fn source(&self, attribution: Attribution) -> AttributionSource {
+        match attribution.uid() {
+            Some(uid) if self.is_shared(uid) => AttributionSource::Shared,
+            _ => attribution.source(),
+        }
     }
 
     /// Every number that several packages share, in order.

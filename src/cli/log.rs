@@ -1,32 +1,48 @@
 //! `muzzle log`
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 
-use super::live::SocketArgs;
+use super::live::{Kept, QueryArgs, SocketArgs};
+use super::time;
 use crate::catalogue::{Category, word};
+use crate::clock;
+use crate::control::client::{Client, ClientError};
 use crate::control::protocol::{Body, Call};
 use crate::decide::{Outcome, Protocol};
+use crate::decode::{printable, printable_json};
+use crate::history::Query;
 use crate::record::{EvidenceKind, Record};
+
+/// Records that are shown where neither their number nor a time is named.
+const RECENT: usize = 1000;
 
 /// Arguments of `muzzle log`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  muzzle log --follow          watch what the phone sends
-  muzzle log --recent 20       the last 20 decisions
-  muzzle log --json | jq .     for other programs: one JSON object a line")]
+  muzzle log --follow                    watch what the phone sends
+  muzzle log --recent 20                 the last 20 decisions
+  muzzle log --since 2h --action block   what was refused in the last two hours
+  muzzle log --name '*.miui.com'         the newest of this name and all below it
+  muzzle log --json | jq .               for other programs: one JSON object a line
+
+It shows what was kept, also while the daemon does not run.")]
 pub struct Args {
     #[command(flatten)]
     socket: SocketArgs,
     /// Go on with each new record until interrupted.
     #[arg(long, short)]
     follow: bool,
-    /// Begin with this many of the newest records; all that are kept where it is not given.
+    /// Begin with this many of the newest records that are asked for; where it is not given, with
+    /// 1000, or with all of the time asked for.
     #[arg(long, value_name = "COUNT")]
     recent: Option<usize>,
+    #[command(flatten)]
+    query: QueryArgs,
     /// Print one JSON object a line.
     #[arg(long)]
     json: bool,
@@ -35,38 +51,115 @@ pub struct Args {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// The daemon cannot be reached or went away.
+/// There is nothing to be read, or the daemon went away.
 pub fn run(
     args: &Args,
     config: Option<&Path>,
     out: &mut dyn Write,
+    errors: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
-    let recent = args.recent.unwrap_or(usize::MAX);
-    let mut client = args.socket.call(
-        config,
-        Call::Log {
-            recent,
-            follow: args.follow,
-        },
-    )?;
+    let query = args.query.query()?;
+    let mut out = BufWriter::new(out);
+    let all = if args.query.has_time() {
+        usize::MAX
+    } else {
+        RECENT
+    };
+    let mut kept = args.socket.kept(config)?;
+    if let (true, Err(_)) = (args.follow, &kept.client) {
+        return Err(kept
+            .client
+            .map_or_else(Into::into, |_| ClientError::HungUp.into()));
+    }
+    let show = |out: &mut dyn Write, record: &Record| -> anyhow::Result<()> {
+        if args.json {
+            writeln!(out, "{}", printable_json(&serde_json::to_string(record)?))?;
+        } else {
+            writeln!(out, "{}", line(record))?;
+        }
+        Ok(())
+    };
+    let count = args.recent.unwrap_or(all);
+    let mut next = past(&mut kept, &query, count, &mut |record| {
+        show(&mut out, record)
+    })?;
+    out.flush()?;
+    kept.tell(errors)?;
+    let Some(client) = kept.client.as_mut().ok().filter(|_| args.follow) else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    client.call(Call::Log {
+        recent: usize::MAX,
+        follow: true,
+    })?;
     while let Some(body) = client.reply()? {
         match body {
-            Body::Record(record) if args.json => {
-                writeln!(out, "{}", serde_json::to_string(&record)?)?;
+            Body::Record(record) => {
+                // What came before has been shown, as far as it was asked for.
+                if record.number >= next && query.fits_record(&record) {
+                    show(&mut out, &record)?;
+                }
+                next = next.max(record.number + 1);
             }
-            Body::Record(record) => writeln!(out, "{}", line(&record))?,
             Body::Missed(count) => {
                 writeln!(
                     out,
                     "... {count} records were left out: this terminal is too slow"
                 )?;
             }
-            Body::Done(_) => return Ok(ExitCode::SUCCESS),
+            Body::Done(_) => break,
             Body::Status(_) | Body::Changed(_) | Body::Error(_) => {}
         }
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the newest `count` records that there are so far; says what number comes next.
+pub(super) fn past(
+    kept: &mut Kept,
+    query: &Query,
+    count: usize,
+    show: &mut impl FnMut(&Record) -> anyhow::Result<()>,
+) -> anyhow::Result<u64> {
+    let mut next = kept.end;
+    let mut pending = Vec::new();
+    if let (false, Ok(client)) = (kept.is_whole, &mut kept.client) {
+        for record in in_memory(client)? {
+            if record.number >= kept.end {
+                next = next.max(record.number + 1);
+                pending.push(record);
+            }
+        }
+        pending.retain(|record| query.fits_record(record));
+        pending.drain(..pending.len().saturating_sub(count));
+    }
+    if let Some(reader) = &mut kept.reader {
+        let from_number = match count {
+            usize::MAX => query.from_number,
+            _ => reader.begin_of_newest(query, count - pending.len())?,
+        };
+        let query = Query {
+            from_number,
+            ..query.clone()
+        };
+        reader.records(&query, |record| show(&record.to_record()))?;
+    }
+    pending.iter().try_for_each(|record| show(record))?;
+    Ok(next)
+}
+
+/// What the daemon has not written to its history.
+fn in_memory(client: &mut Client) -> anyhow::Result<Vec<Arc<Record>>> {
+    client.call(Call::Log {
+        recent: usize::MAX,
+        follow: false,
+    })?;
+    let mut records = Vec::new();
+    while let Some(Body::Record(record)) = client.reply()? {
+        records.push(record);
+    }
+    Ok(records)
 }
 
 /// One record as people read it: when, what became of it, who, what for, why.
@@ -80,7 +173,7 @@ pub(super) fn line(record: &Record) -> String {
         .unwrap_or_else(|| record.remote.to_string());
     let evidence = evidence(record);
     let rest = format!("{evidence:<9}  {}{}", context(record), why(record));
-    let rest = rest.trim_end();
+    let [sender, target, rest] = [sender.as_ref(), &target, rest.trim_end()].map(printable);
     let dim = Style::new().dimmed();
     format!(
         "{dim}{time}{dim:#}  {style}{outcome:<11}{style:#}  {sender:<24}  {target:<32}  \
@@ -137,22 +230,16 @@ fn evidence(record: &Record) -> String {
     }
 }
 
-/// Time of day in the machine's own zone.
+/// Time of day in the machine's own zone; with the date, where that is another than today's.
 fn local_time(unix_millis: u64) -> String {
-    local(
-        i64::try_from(unix_millis).unwrap_or(i64::MAX),
-        "%H:%M:%S%.3f",
-    )
-}
-
-/// A time in the machine's own zone, in this form of strftime; the number where it is beyond all
-/// calendars.
-pub(super) fn local(unix_millis: i64, form: &str) -> String {
-    jiff::Timestamp::from_millisecond(unix_millis).map_or_else(
-        |_| unix_millis.to_string(),
-        |time| {
-            let zoned = time.to_zoned(jiff::tz::TimeZone::system());
-            zoned.strftime(form).to_string()
+    let date = |millis| time::local(millis, "%Y-%m-%d");
+    let is_today = date(unix_millis) == date(clock::unix_millis());
+    time::local(
+        unix_millis,
+        if is_today {
+            "%H:%M:%S%.3f"
+        } else {
+            "%Y-%m-%d %H:%M:%S%.3f"
         },
     )
 }

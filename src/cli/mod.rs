@@ -7,11 +7,13 @@ pub mod completions;
 pub mod decode;
 pub mod doctor;
 pub mod duration;
+pub mod export;
 pub mod live;
 pub mod log;
 pub mod reload;
 pub mod replay;
 pub mod status;
+pub mod time;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -68,6 +70,8 @@ enum Command {
     Status(status::Args),
     /// Show what was sent where, and what became of it.
     Log(log::Args),
+    /// Write what was kept as a table, or as JSON, for other programs.
+    Export(export::Args),
     /// Say what would have happened to the traffic in a capture file.
     Replay(replay::Args),
     /// Turn telemetry that was captured into plain text.
@@ -165,7 +169,10 @@ impl Cli {
             Command::Undo(args) => choices::undo(&args, config, &mut out),
             Command::Choices(args) => choices::list(&args, config, &mut out),
             Command::Status(args) => status::run(&args, config, &mut out),
-            Command::Log(args) => log::run(&args, config, &mut out),
+            Command::Log(args) => log::run(&args, config, &mut out, &mut anstream::stderr()),
+            Command::Export(args) => {
+                export::run(&args, config, &mut out, &mut anstream::stderr())
+            }
             Command::Replay(args) => {
                 replay::run(&args, config, &mut out, &mut anstream::stderr())
             }

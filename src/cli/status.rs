@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::live::SocketArgs;
 use crate::clock;
-use crate::control::protocol::{Body, Call, Status};
+use crate::control::protocol::{Body, Call, HistoryStatus, Status};
 use crate::daemon::private_dns;
 use crate::decide::{PrivateDns, UnixSeconds};
 
@@ -52,6 +52,26 @@ struct Told<'a> {
     status: &'a Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     private_dns: Option<PrivateDns>,
+}
+
+fn history_in_words(history: &HistoryStatus) -> String {
+    let since = history.since_unix_millis.map_or_else(String::new, |since| {
+        format!(
+            " since {}",
+            clock::face(UnixSeconds::from_millis(since), None)
+        )
+    });
+    let pending = match history.pending_bytes.div_ceil(1024) {
+        0 => String::new(),
+        kib => format!(", {kib} KiB to be written"),
+    };
+    format!(
+        "{} records{since}, {} KiB in {}{pending}, writes in the last hour: {}",
+        history.records,
+        history.bytes.div_ceil(1024),
+        history.folder.display(),
+        history.writes_last_hour
+    )
 }
 
 fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
@@ -124,6 +144,9 @@ fn print(told: &Told<'_>, out: &mut dyn Write) -> std::io::Result<()> {
         }
     }
     writeln!(out, "hotspot     {}", status.hotspot)?;
+    if let Some(history) = &status.history {
+        writeln!(out, "history     {}", history_in_words(history))?;
+    }
     if let Some(setting) = told.private_dns {
         writeln!(out, "private DNS {setting}")?;
     }

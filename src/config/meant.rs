@@ -34,6 +34,8 @@ pub struct Config {
     pub firewall: FirewallSettings,
     /// What is recorded.
     pub log: LogSettings,
+    /// What is kept on the disk of it.
+    pub history: HistorySettings,
     /// The socket that the command line talks to.
     pub control_socket: PathBuf,
     /// Where Android says which app has which uid.
@@ -79,6 +81,7 @@ impl Default for Config {
             queue: QueueSettings::default(),
             firewall: FirewallSettings::default(),
             log: LogSettings::default(),
+            history: HistorySettings::default(),
             control_socket: Self::default_control_socket(),
             packages_list: "/data/system/packages.list".into(),
             answers: Vec::new(),
@@ -264,6 +267,41 @@ impl Default for LogSettings {
         Self {
             record: Recorded::default(),
             recent: 1000,
+        }
+    }
+}
+
+/// What is kept on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// The folder.
+    pub directory: PathBuf,
+    /// For how many days records are kept in full.
+    pub records_days: u32,
+    /// For how many days counts per hour are kept.
+    pub counters_days: u32,
+    /// For how much room all of it together, in MiB.
+    pub max_mib: u32,
+    /// How long the first record of a batch waits for more.
+    pub batch: Duration,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        let directory = if ON_ANDROID {
+            "/data/adb/muzzle/history"
+        } else {
+            "/var/lib/muzzle/history"
+        };
+        Self {
+            enabled: true,
+            directory: directory.into(),
+            records_days: 30,
+            counters_days: 365,
+            max_mib: 64,
+            batch: Duration::from_secs(60),
         }
     }
 }

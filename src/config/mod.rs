@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 pub use meant::{
     Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, EndpointAnswer,
-    FirewallSettings, HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
+    FirewallSettings, HistorySettings, HotspotClients, HotspotSettings, LogSettings,
+    QueueSettings, Recorded,
 };
 pub use reader::{Problem, Problems};
 
@@ -48,6 +49,15 @@ impl ConfigError {
     }
 }
 
+/// Where the daemon is to be met, and what it has kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The socket that it answers at.
+    pub control_socket: PathBuf,
+    /// The folder of its history, where one is kept.
+    pub history: Option<PathBuf>,
+}
+
 impl Config {
     /// Reads and understands the file at `path`.
     ///
@@ -74,22 +84,32 @@ impl Config {
         }
     }
 
-    /// The control socket that the config at `named`, or the usual one, speaks of: also of a
-    /// config that is wrong elsewhere, since the daemon may run with what it said before.
+    /// What the config at `named`, or the usual one, says of where the daemon is to be met: also of
+    /// a config that is wrong elsewhere, since the daemon may run with what it said before.
     ///
     /// # Errors
     /// The named file cannot be read.
-    pub fn find_control_socket(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    pub fn find_places(named: Option<&Path>) -> Result<Places, ConfigError> {
         match Self::find(named) {
-            Ok((config, _)) => Ok(config.control_socket),
+            Ok((config, _)) => Ok(Places {
+                control_socket: config.control_socket,
+                history: config.history.enabled.then_some(config.history.directory),
+            }),
             Err(ConfigError::Wrong(_)) => {
                 let path = named.map_or_else(Self::default_path, Path::to_owned);
                 let text = std::fs::read_to_string(path).unwrap_or_default();
-                let written = text.parse::<toml::Table>().ok().and_then(|table| {
-                    let socket = table.get("control")?.get("socket")?.as_str()?;
-                    (!socket.is_empty()).then(|| PathBuf::from(socket))
-                });
-                Ok(written.unwrap_or_else(Self::default_control_socket))
+                let table = text.parse::<toml::Table>().unwrap_or_default();
+                let written = |section: &str, key: &str| {
+                    let path = table.get(section)?.get(key)?.as_str()?;
+                    (!path.is_empty()).then(|| PathBuf::from(path))
+                };
+                let default = Self::default();
+                Ok(Places {
+                    control_socket: written("control", "socket")
+                        .unwrap_or(default.control_socket),
+                    history: written("history", "directory")
+                        .or(Some(default.history.directory)),
+                })
             }
             Err(error) => Err(error),
         }

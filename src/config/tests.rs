@@ -103,6 +103,13 @@ lock_wait_secs = 60
 [log]
 record = "matched"
 recent = 0
+[history]
+enabled = false
+directory = "/tmp/history"
+records_days = 1
+counters_days = 3650
+max_mib = 4
+batch_secs = 3600
 [control]
 socket = "/tmp/control.sock"
 [apps]
@@ -174,6 +181,14 @@ action = "block"
             record: Recorded::Matched,
             recent: 0,
         },
+        history: HistorySettings {
+            enabled: false,
+            directory: "/tmp/history".into(),
+            records_days: 1,
+            counters_days: 3650,
+            max_mib: 4,
+            batch: std::time::Duration::from_secs(3600),
+        },
         control_socket: "/tmp/control.sock".into(),
         packages_list: "/tmp/packages.list".into(),
         rules: vec![Rule {
@@ -233,7 +248,7 @@ muzzle.toml:10: queue.length must be a whole number, not a text
 muzzle.toml:11: queue.receive_buffer_bytes must be a whole number from 65536 to 67108864
 muzzle.toml:13: firewall.iptables = "iptables": must be a whole path, from / on
 muzzle.toml:14: firewall.mark = "0x0c000000": must be one bit that nobody else on the phone uses: 0x00200000, 0x00400000, 0x00800000, 0x04000000, 0x08000000
-muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, encrypted_dns, hotspot, queue, firewall, log, control, apps, answer, rule
+muzzle.toml:15: nonsense is not a key that Muzzle knows; known here: mode, preset, catalogue, dns, connections, encrypted_dns, hotspot, queue, firewall, log, history, control, apps, answer, rule
 muzzle.toml:16: this rule would decide everything: give it a name, an app, an address, a port or a path
 muzzle.toml:19: rule.name = "*.co.uk": blocking co.uk would cut off everybody who has a name under it; name a host below it
 muzzle.toml:21: this rule has no action: write action = "allow", "log" or "block"

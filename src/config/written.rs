@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::meant::{
     Config, ConnectionSettings, DnsSettings, EncryptedDnsSettings, FirewallSettings,
-    HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
+    HistorySettings, HotspotClients, HotspotSettings, LogSettings, QueueSettings, Recorded,
 };
 use super::reader::{Problems, Section, Source};
 use super::{written_answer, written_rule};
@@ -71,6 +71,7 @@ pub(super) fn read(top: &mut Section<'_, '_, '_>) -> Config {
             .section("firewall", firewall)
             .unwrap_or(default.firewall),
         log: top.section("log", log).unwrap_or(default.log),
+        history: top.section("history", history).unwrap_or(default.history),
         control_socket: top
             .section("control", |section| path_or_empty(section, "socket"))
             .flatten()
@@ -185,6 +186,24 @@ fn log(section: &mut Section<'_, '_, '_>) -> LogSettings {
         recent: section
             .number("recent", 0..=100_000)
             .unwrap_or(default.recent),
+    }
+}
+
+fn history(section: &mut Section<'_, '_, '_>) -> HistorySettings {
+    let default = HistorySettings::default();
+    HistorySettings {
+        enabled: section.flag("enabled").unwrap_or(default.enabled),
+        directory: path_or_empty(section, "directory").unwrap_or(default.directory),
+        records_days: section
+            .number("records_days", 1..=3650)
+            .unwrap_or(default.records_days),
+        counters_days: section
+            .number("counters_days", 1..=3650)
+            .unwrap_or(default.counters_days),
+        max_mib: section
+            .number("max_mib", 4..=4096)
+            .unwrap_or(default.max_mib),
+        batch: seconds(section, "batch_secs", 1..=3600).unwrap_or(default.batch),
     }
 }
 

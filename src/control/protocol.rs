@@ -1,5 +1,6 @@
 //! What is said over the control socket.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub enum Call {
     Reload,
     /// Change what is decided by command. Answered by [`Body::Changed`] or [`Body::Error`].
     Change(Change),
+    /// Write what is not in the history yet. Answered by [`Body::Done`] when it is, or by
+    /// [`Body::Error`].
+    Flush,
     /// Records. Answered by [`Body::Record`] lines, oldest first, and then, unless `follow`,
     /// [`Body::Done`].
     Log {
@@ -150,6 +154,9 @@ pub struct Status {
     pub hotspot: HotspotClients,
     /// Each queue.
     pub queues: Vec<QueueStatus>,
+    /// What is kept on the disk; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub history: Option<HistoryStatus>,
     /// What does not work here and what follows from it.
     pub warnings: Vec<String>,
 }
@@ -167,6 +174,26 @@ pub struct QueueStatus {
     pub passed_unseen: Option<u64>,
     /// What became of the packets that were seen.
     pub counters: CounterValues,
+}
+
+/// What is kept on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryStatus {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Records in full.
+    pub records: u64,
+    /// The time of the oldest, in milliseconds since 1970-01-01 UTC; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since_unix_millis: Option<u64>,
+    /// Bytes of all its files.
+    pub bytes: u64,
+    /// How often something was written in the last hour.
+    pub writes_last_hour: usize,
+    /// Bytes that wait to be written.
+    pub pending_bytes: usize,
+    /// Records that were lost because the disk took none for too long.
+    pub lost: u64,
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::protocol::{
 };
 use crate::apps::Packages;
 use crate::choices::Change;
+use crate::history;
 use crate::record::{Entry, Log};
 
 /// Clients served side by side; the page, a terminal or two.
@@ -32,6 +33,17 @@ pub enum Order {
     Reload(oneshot::Sender<Result<String, String>>),
     /// Change what is decided by command; or why that cannot be.
     Change(Change, oneshot::Sender<Result<Changed, String>>),
+}
+
+/// What clients are served from without asking the daemon.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The newest records.
+    pub log: Arc<Log>,
+    /// What is kept on the disk, where anything is.
+    pub history: Option<Arc<history::Writer>>,
+    /// For telling apps by name.
+    pub packages: Arc<ArcSwap<Packages>>,
 }
 
 /// A bound control socket. Its file goes when it is dropped.
@@ -68,12 +80,7 @@ impl ControlSocket {
     }
 
     /// Serves clients until the task is dropped. Runs on a `LocalSet`.
-    pub async fn serve(
-        self,
-        log: Arc<Log>,
-        packages: Arc<ArcSwap<Packages>>,
-        orders: mpsc::Sender<Order>,
-    ) {
+    pub async fn serve(self, served: Served, orders: mpsc::Sender<Order>) {
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
@@ -87,8 +94,7 @@ impl ControlSocket {
                 continue;
             };
             let client = Client {
-                log: Arc::clone(&log),
-                packages: Arc::clone(&packages),
+                served: served.clone(),
                 orders: orders.clone(),
             };
             tokio::task::spawn_local(async move {
@@ -107,8 +113,7 @@ impl Drop for ControlSocket {
 }
 
 struct Client {
-    log: Arc<Log>,
-    packages: Arc<ArcSwap<Packages>>,
+    served: Served,
     orders: mpsc::Sender<Order>,
 }
 
@@ -169,11 +174,26 @@ impl Client {
                     None => stopping(),
                 }
             }
+            Call::Flush => match self.flush().await {
+                Ok(()) => Body::Done(String::new()),
+                Err(message) => Body::Error(message),
+            },
             Call::Log { recent, follow } => {
                 return self.log(recent, follow, reader, write).await;
             }
         };
         say(write, body).await
+    }
+
+    async fn flush(&self) -> Result<(), String> {
+        match &self.served.history {
+            Some(history) => history.flush().await,
+            None => Err(
+                "no history is kept; a warning of `muzzle status` says why, unless \
+                         [history] enabled is false"
+                    .to_owned(),
+            ),
+        }
     }
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Option<T> {
@@ -189,7 +209,7 @@ impl Client {
         reader: &mut BufReader<OwnedReadHalf>,
         write: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
-        let mut position = self.log.position(recent);
+        let mut position = self.served.log.position(recent);
         for entry in position.recent {
             say(write, self.told(&entry)).await?;
         }
@@ -211,7 +231,7 @@ impl Client {
     }
 
     fn told(&self, entry: &Entry) -> Body {
-        Body::Record(entry.record(&self.packages.load()))
+        Body::Record(entry.record(&self.served.packages.load()))
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::cli::time;
 use crate::clock;
 
 /// Beyond this the file becomes `FILE.1`, in place of the one before: at most twice as much is
@@ -79,7 +80,12 @@ impl LogFile {
     /// Writes a line; fails only with the first of those that are lost in a row.
     fn log(&self, record: &Record<'_>) -> std::io::Result<()> {
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        let mut line = format!("{} {}: {}\n", local_time(), record.level(), record.args());
+        let mut line = format!(
+            "{} {}: {}\n",
+            time::local(clock::unix_millis(), "%Y-%m-%d %H:%M:%S%.3f"),
+            record.level(),
+            record.args()
+        );
         if lost > 0 {
             // The last of them may have been written in part.
             line.insert_str(0, &format!("\n({lost} lines could not be written)\n"));
@@ -108,19 +114,6 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
         fs::rename(path, old)?;
     }
     Ok(())
-}
-
-fn local_time() -> String {
-    let millis = i64::try_from(clock::unix_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or_else(
-        |_| millis.to_string(),
-        |time| {
-            let zone = jiff::tz::TimeZone::system();
-            time.to_zoned(zone)
-                .strftime("%Y-%m-%d %H:%M:%S%.3f")
-                .to_string()
-        },
-    )
 }
 
 struct SystemLog {

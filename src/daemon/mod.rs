@@ -9,6 +9,7 @@
 mod boot;
 mod ends;
 mod filter;
+mod history;
 mod link;
 mod logging;
 mod module;

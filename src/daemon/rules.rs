@@ -112,6 +112,11 @@ impl Loaded {
             ("[queue]", old.queue != new.queue),
             ("[firewall]", old.firewall != new.firewall),
             ("[control]", old.control_socket != new.control_socket),
+            (
+                "[history] enabled or directory",
+                old.history.enabled != new.history.enabled
+                    || old.history.directory != new.history.directory,
+            ),
         ]
         .into_iter()
         .filter_map(|(key, differs)| differs.then_some(key))

@@ -230,9 +230,9 @@ impl<'a> Supervisor<'a> {
     /// that cannot be read.
     fn take_lock(&mut self) -> Result<(), LockError> {
         if self.lock.is_none()
-            && let Ok(socket) = Config::find_control_socket(self.options.config.as_deref())
+            && let Ok(places) = Config::find_places(self.options.config.as_deref())
         {
-            match InstanceLock::take(&socket) {
+            match InstanceLock::take(&places.control_socket) {
                 Ok(lock) => self.lock = Some(lock),
                 // To filter is more than to be alone; a second daemon finds the rules in force.
                 Err(error) if error.is_out_of_space() => {
@@ -433,7 +433,7 @@ impl<'a> Supervisor<'a> {
 
 /// The guard of this boot, where its note can be kept.
 fn guard_boot(config: Option<&Path>) -> Option<BootGuard> {
-    let socket = Config::find_control_socket(config).ok()?;
+    let socket = Config::find_places(config).ok()?.control_socket;
     let folder = socket.parent()?;
     if let Err(error) = InstanceLock::make_folder(folder) {
         log::warn!("cannot make {}: {error}", folder.display());

@@ -9,11 +9,12 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, LocalSet};
 
 use super::ends::Ends;
 use super::filter::Filter;
+use super::history::History;
 use super::link::Link;
 use super::open;
 use super::package_watch::PackageWatch;
@@ -28,10 +29,10 @@ use crate::apps::Packages;
 use crate::clock::{self, Moment};
 use crate::control::lock::{InstanceLock, LockError, is_out_of_space};
 use crate::control::protocol::Status;
-use crate::control::server::{ControlSocket, Order};
+use crate::control::server::{ControlSocket, Order, Served};
 use crate::decide::{PrivateDns, UnixSeconds};
 use crate::inspect::Ruleset;
-use crate::record::{self, ConnectionNames, Log};
+use crate::record::{self, ConnectionNames, EventReceiver, Log};
 
 /// Events between the queue threads and the recorder.
 const EVENT_CAPACITY: usize = 1024;
@@ -85,6 +86,8 @@ struct Worker {
     rules: Arc<ArcSwap<Ruleset>>,
     packages: Arc<ArcSwap<Packages>>,
     log: Arc<Log>,
+    history: History,
+    recorder: Recorder,
     names: Arc<ConnectionNames>,
     open_ended: u64,
     ends: Ends,
@@ -130,7 +133,9 @@ impl Start {
         let (sender, receiver) = record::channel(EVENT_CAPACITY);
         let rules = Arc::new(ArcSwap::new(Arc::clone(&loaded.ruleset)));
         let packages = Arc::new(ArcSwap::new(Arc::clone(&loaded.packages)));
-        let log = Arc::new(Log::new(loaded.config.log.recent));
+        let history = History::start(&loaded.config.history, &packages);
+        let recent = loaded.config.log.recent;
+        let log = Arc::new(Log::new(recent, history.first, history.writer()));
         let names = Arc::new(ConnectionNames::default());
         let first_verdict = Arc::new(OnceLock::new());
         let settings = queues::Settings {
@@ -150,8 +155,7 @@ impl Start {
                 return Err(error);
             }
         };
-        let recorder = record::run(receiver, Arc::clone(&log), Arc::clone(&names));
-        tokio::task::spawn_local(recorder);
+        let recorder = Recorder::start(receiver, &log, &names);
         let worker = Worker {
             config_path,
             observe,
@@ -159,6 +163,8 @@ impl Start {
             rules,
             packages,
             log,
+            history,
+            recorder,
             names,
             open_ended: 0,
             ends: Ends::default(),
@@ -172,6 +178,29 @@ impl Start {
             first_verdict,
         };
         worker.serve(signals, socket).await
+    }
+}
+
+/// The task that moves events into the log.
+struct Recorder {
+    over: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Recorder {
+    fn start(events: EventReceiver, log: &Arc<Log>, names: &Arc<ConnectionNames>) -> Self {
+        let (over, is_over) = oneshot::channel();
+        let run = record::run(events, Arc::clone(log), Arc::clone(names), is_over);
+        Self {
+            over,
+            task: tokio::task::spawn_local(run),
+        }
+    }
+
+    /// Ends it when everything sent by now is in the log.
+    async fn stop(self) {
+        let _ended = self.over.send(());
+        let _ended = self.task.await;
     }
 }
 
@@ -283,6 +312,8 @@ impl Worker {
         self.queues.hold_no_more();
         let left = self.filter.remove();
         self.queues.stop().await;
+        self.recorder.stop().await;
+        self.history.stop().await;
         if let Some(server) = server {
             server.abort();
             // The socket's file goes with the task.
@@ -303,9 +334,13 @@ impl Worker {
         &self,
         socket: ControlSocket,
         orders: &mpsc::Sender<Order>,
-    ) -> tokio::task::JoinHandle<()> {
-        let (log, packages) = (Arc::clone(&self.log), Arc::clone(&self.packages));
-        tokio::task::spawn_local(socket.serve(log, packages, orders.clone()))
+    ) -> JoinHandle<()> {
+        let served = Served {
+            log: Arc::clone(&self.log),
+            history: self.history.writer(),
+            packages: Arc::clone(&self.packages),
+        };
+        tokio::task::spawn_local(socket.serve(served, orders.clone()))
     }
 
     async fn carry_out(&mut self, order: Order) {
@@ -382,6 +417,7 @@ impl Worker {
         self.log.tell_all(&self.loaded.packages);
         self.packages.store(Arc::clone(&loaded.packages));
         self.log.set_capacity(loaded.config.log.recent);
+        self.history.set(&loaded.config.history);
         self.loaded = loaded;
         self.heed_choices();
     }
@@ -469,6 +505,7 @@ impl Worker {
             queues: self
                 .queues
                 .status(self.unseen.count(&self.filter, &self.queues)),
+            history: self.history.status(),
             warnings: self.warnings(),
         }
     }
@@ -479,6 +516,7 @@ impl Worker {
             self.loaded.package_warning.as_slice(),
             self.queues.warnings.as_slice(),
             self.filter.warnings(),
+            &self.history.warnings(),
         ]
         .concat()
     }

@@ -19,7 +19,7 @@ impl UnixHours {
 pub struct Row {
     /// The hour.
     pub hour: UnixHours,
-    /// The app as the log shows it; absent where it is not known.
+    /// The app, or the hotspot client, as the log shows it; absent where it is not known.
     pub app: Option<String>,
     /// The name; where there is none, the far end's address.
     pub name: String,

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use super::{ConnectionNames, Event, EventReceiver, Record, Report, ResolvedNames};
 use crate::apps::{Packages, Processes};
 use crate::decide::{Attribution, UnixSeconds};
+use crate::history;
 
 /// How long events gather before they are recorded: at most 20 wake-ups a second under load,
 /// none while nothing is sent.
@@ -19,7 +20,7 @@ const FOLLOWER_LAG: usize = 1024;
 /// One place in the log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Counts up from 1 while the worker runs.
+    /// Counts up, on from where the history ends.
     pub number: u64,
     content: Content,
 }
@@ -63,6 +64,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Log {
     recent: Mutex<Recent>,
+    history: Option<Arc<history::Writer>>,
     followers: broadcast::Sender<Arc<Entry>>,
 }
 
@@ -83,17 +85,19 @@ pub struct LogPosition {
 }
 
 impl Log {
-    /// An empty log that keeps `capacity` entries.
+    /// An empty log that keeps `capacity` entries, numbers them from `first` on, and hands them to
+    /// `history`.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, first: u64, history: Option<Arc<history::Writer>>) -> Self {
         let (followers, _) = broadcast::channel(FOLLOWER_LAG);
         let recent = Recent {
             entries: VecDeque::new(),
             capacity,
-            next_number: 1,
+            next_number: first,
         };
         Self {
             recent: Mutex::new(recent),
+            history,
             followers,
         }
     }
@@ -105,6 +109,9 @@ impl Log {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let number = recent.next_number;
         recent.next_number += 1;
+        if let Some(history) = &self.history {
+            history.push(number, &event, &resolved_from, process.as_deref());
+        }
         let content = Content::Event {
             event,
             resolved_from,
@@ -138,6 +145,9 @@ impl Log {
         for entry in &mut recent.entries {
             entry.content = Content::Told(entry.record(packages));
         }
+        if let Some(history) = &self.history {
+            history.seal();
+        }
     }
 
     /// Changes how many entries are kept.
@@ -157,12 +167,21 @@ impl Recent {
 }
 
 /// Moves events into the log, as far as they are worth a record, and what clients called their
-/// connections into `names`, until the task is dropped.
-pub async fn run(events: EventReceiver, log: Arc<Log>, names: Arc<ConnectionNames>) {
+/// connections into `names`, until it `is_over`; what has come by then is moved too.
+pub async fn run(
+    events: EventReceiver,
+    log: Arc<Log>,
+    names: Arc<ConnectionNames>,
+    mut is_over: oneshot::Receiver<()>,
+) {
     let mut resolved = ResolvedNames::default();
     let mut processes = Processes::default();
-    loop {
-        events.wait(GATHER).await;
+    let mut goes_on = true;
+    while goes_on {
+        tokio::select! {
+            () = events.wait(GATHER) => {}
+            _ = &mut is_over => goes_on = false,
+        }
         // A packet that is taken back comes within the same run, or so soon after that it hardly
         // ever falls between two.
         let reports: Vec<_> = events.drain().collect();
@@ -235,7 +254,7 @@ mod tests {
     #[test]
     fn the_newest_entries_are_kept_and_numbered() {
         let ruleset = ruleset();
-        let log = Log::new(3);
+        let log = Log::new(3, 1, None);
         (0..5).for_each(|_| log.push(event(&ruleset), vec![], None));
         let numbers = |count| -> Vec<_> {
             log.position(count)
@@ -253,7 +272,7 @@ mod tests {
     #[test]
     fn entries_that_were_told_keep_no_old_rules_in_memory() {
         let ruleset = ruleset();
-        let log = Log::new(10);
+        let log = Log::new(10, 1, None);
         log.push(
             event(&ruleset),
             vec!["a.example".into()],

@@ -14,3 +14,4 @@ pub use event::{Event, EventReceiver, EventSender, Learned, Report, Withdrawn, c
 pub use log::{Entry, GATHER, Log, LogPosition, run};
 pub use resolved::ResolvedNames;
 pub use sighted::{EvidenceKind, Record};
+pub(crate) use sighted::{asked_again, hotspot_client, qtype_name};

@@ -37,7 +37,7 @@ pub enum EvidenceKind {
 /// One line of the log. Absent fields are unknown, never guessed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Counts up from 1 while the daemon runs.
+    /// Counts up from 1, also over restarts as far as there is a history.
     pub number: u64,
     /// Wall-clock time in milliseconds since 1970-01-01 UTC.
     pub unix_millis: u64,
@@ -142,10 +142,9 @@ impl Record {
         };
         let attribution = sighting.attribution;
         let uid = attribution.uid();
-        let is_shared = uid.is_some_and(|uid| packages.is_shared(uid));
         let mut reason = explanation.to_string();
         if let Some(suffix) = sighting.search_suffix() {
-            reason.push_str(&format!("; asked again with the search suffix {suffix}"));
+            reason.push_str(&asked_again(&suffix.to_string()));
         }
         Self {
             number,
@@ -157,11 +156,7 @@ impl Record {
             qtype,
             app: uid.map(|uid| packages.label(uid)),
             uid: uid.map(|uid| uid.0),
-            attribution: if is_shared {
-                AttributionSource::Shared
-            } else {
-                attribution.source()
-            },
+            attribution: packages.source(attribution),
             client: sighting.forwarded.then(|| sighting.flow.local.ip()),
             process: None,
             protocol: sighting.flow.protocol,
@@ -191,14 +186,24 @@ impl Record {
                 Some(process) => format!("{app}, process {process}").into(),
                 None => app.into(),
             },
-            (None, Some(client)) => format!("hotspot client {client}").into(),
+            (None, Some(client)) => hotspot_client(client).into(),
             (None, None) => "unknown app".into(),
         }
     }
 }
 
+/// What a device is called that the phone passes packets on for.
+pub(crate) fn hotspot_client(address: IpAddr) -> String {
+    format!("hotspot client {address}")
+}
+
+/// What the reason goes on with where a refused name was asked for again.
+pub(crate) fn asked_again(suffix: &str) -> String {
+    format!("; asked again with the search suffix {suffix}")
+}
+
 /// The mnemonic of a record type as hickory knows it, else RFC 3597's `TYPE123`.
-fn qtype_name(qtype: u16) -> String {
+pub(crate) fn qtype_name(qtype: u16) -> String {
     match hickory_proto::rr::RecordType::from(qtype) {
         hickory_proto::rr::RecordType::Unknown(code) => format!("TYPE{code}"),
         known => known.to_string(),

@@ -24,6 +24,11 @@ fn start(lab: &Lab, disk: &SmallDisk, wait: bool) -> Daemon {
         &socket.display().to_string(),
         &disk.path.join("run").display().to_string(),
     );
+    let history = lab.folder().join("history");
+    let text = text.replace(
+        &history.display().to_string(),
+        &disk.path.join("history").display().to_string(),
+    );
     let module = disk.path.join("module");
     fs::create_dir_all(&module).expect("there is room");
     lab.start_logging_service(&text, &module, &disk.path.join("daemon.log"), wait)

@@ -24,6 +24,7 @@ mod endpoint_answers;
 mod firewall;
 mod firewall_trouble;
 mod garbage;
+mod history;
 mod hotspot;
 mod hotspot_states;
 mod lifecycle;

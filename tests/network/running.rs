@@ -28,6 +28,7 @@ pub(crate) fn named_config(lab: &Lab, name: &str, text: &str) -> String {
     std::fs::write(&packages, line).expect("the lab's folder is there");
     format!(
         "{text}\n[control]\nsocket = \"{folder}/run/{name}.sock\"\n\
+         [history]\ndirectory = \"{folder}/history/{name}\"\n\
          [apps]\npackages_list = \"{packages}\"\n\
          [[rule]]\nname = \"*.{BLOCKED}\"\naction = \"block\"\n"
     )

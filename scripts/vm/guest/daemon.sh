@@ -5,6 +5,7 @@ muzzle=/data/local/tmp/muzzle
 cp /vm/muzzle "$muzzle"
 mkdir -p /data/local/tmp/control
 sed -e 's|^socket = .*|socket = "/data/local/tmp/control/control.sock"|' \
+    -e '/^\[history\]/,/^\[control\]/s|^directory = .*|directory = "/data/local/tmp/history"|' \
     -e 's|^iptables = .*|iptables = "/system/bin/iptables"|' /vm/muzzle.toml >/data/local/tmp/muzzle.toml
 ask() { "$muzzle" --config /data/local/tmp/muzzle.toml "$@"; }
 in_log() { ask log --json | grep "\"name\":\"$blocked\"" | grep "$1" | grep "$2" | grep -q "$3"; }

@@ -3,8 +3,10 @@
 
 module="$modules/muzzle"
 data=/data/adb/muzzle
-# A build that is not for Android has its socket in /run.
+# A build that is not for Android has its socket in /run and its history in /var/lib.
 ln -s $data /run/muzzle
+mkdir -p /var/lib
+ln -s $data /var/lib/muzzle
 in_module() { "$module/bin/muzzle" --config "$data/muzzle.toml" "$@"; }
 mode_of() { stat -c %a "$1"; }
 version_code() { sed -n 's/^versionCode=//p' "$1"; }

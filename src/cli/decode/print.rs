@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::cli::log::local;
+use crate::cli::time::local;
 use crate::decode::{Content, Event, Field, Request, System, Upload, printable};
 
 /// Characters of one value that are shown to people; JSON has all.
