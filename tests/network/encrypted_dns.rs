@@ -103,7 +103,7 @@ fn dns_over_tls_is_shown() {
     }
 }
 
-/// DNS over QUIC as far as its connections go, by aioquic as root and as an app.
+/// DNS over QUIC as far as its connections go, by aioquic as `AID_DNS`, as root and as an app.
 #[test]
 fn dns_over_quic_is_shown_and_that_of_the_system_falls_back() {
     let mut lab = Lab::bare();
@@ -115,15 +115,12 @@ fn dns_over_quic_is_shown_and_that_of_the_system_falls_back() {
         for family in Family::BOTH {
             let case = format!("{family} {setting}");
             let remote = SocketAddr::new(addresses(family).web, ENCRYPTED_DNS_PORT);
-            let by_root = quic::client_with(|line| lab.phone(line), "dns.example", remote, "");
-            assert_eq!(by_root.quic != "served", falls_back, "{case}: {by_root:?}");
-            let by_app = quic::client_with(
-                |line| lab.phone_as(APP_UID, line),
-                "dns.example",
-                remote,
-                "",
-            );
-            assert_eq!(by_app.quic, "served", "{case}");
+            for (uid, is_system) in [(AID_DNS.as_raw(), true), (0, false), (APP_UID, false)] {
+                let run = |line: &str| lab.phone_as(uid, line);
+                let client = quic::client_with(run, "dns.example", remote, "");
+                let refused = client.quic != "served";
+                assert_eq!(refused, falls_back && is_system, "{case} {uid}: {client:?}");
+            }
             let seen = |outcome| {
                 let of_it = |it: &muzzle::record::Record| {
                     it.remote == remote && it.outcome == outcome && it.name.is_some()
