@@ -34,4 +34,5 @@ mod program;
 pub mod queue;
 pub mod record;
 pub mod release;
+pub mod report;
 mod whole_file;

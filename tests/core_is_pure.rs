@@ -16,6 +16,7 @@ const CORE: &[&str] = &[
     "capture/link.rs",
     "capture/pcapdroid.rs",
     "capture/prefilter.rs",
+    "catalogue/backlog.rs",
     "catalogue/lint.rs",
     "catalogue/export.rs",
     "catalogue/preset.rs",
@@ -51,6 +52,7 @@ const CORE: &[&str] = &[
     "release/signature.rs",
     "release/sums.rs",
     "release/zip.rs",
+    "report",
 ];
 
 const FORBIDDEN: &[&str] = &[

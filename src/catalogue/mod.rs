@@ -1,6 +1,7 @@
 //! The catalogue: what is known about each endpoint, with sources. `config/catalogue/*.toml` is
 //! compiled into the binary; a directory of the user's own can replace it.
 
+mod backlog;
 pub mod export;
 pub mod find;
 pub mod lint;
@@ -8,6 +9,7 @@ pub mod load;
 pub mod preset;
 pub mod public_suffix;
 
+pub use backlog::{BACKLOGS, Backlog, backlog};
 pub use export::{Format, export};
 pub use lint::{Finding, Rule, lint};
 pub use load::LoadError;

@@ -85,7 +85,7 @@ struct ExportArgs {
 }
 
 /// One of a fixed set of words, so that a wrong one is answered with the list.
-fn words<T: Copy + Send + Sync + 'static>(
+pub(super) fn words<T: Copy + Send + Sync + 'static>(
     words: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(words.iter().map(|(word, _)| *word)).try_map(move |text| {

@@ -118,8 +118,8 @@ fn load_packages(config: &Config, app: Option<&PackageName>) -> Packages {
 
 fn print(checked: &Checked, out: &mut dyn Write) -> std::io::Result<()> {
     print_answer(checked, out)?;
-    for source in checked.entry.iter().flat_map(|entry| &entry.sources) {
-        writeln!(out, "  source   {source}")?;
+    if let Some(entry) = &checked.entry {
+        print_sources(entry, out)?;
     }
     match &checked.config {
         Some(path) => writeln!(out, "  config   {path}"),
@@ -171,7 +171,7 @@ fn in_words(answer: CheckedAnswer) -> String {
     }
 }
 
-fn print_entry(entry: &CheckedEntry, out: &mut dyn Write) -> std::io::Result<()> {
+pub(super) fn print_entry(entry: &CheckedEntry, out: &mut dyn Write) -> std::io::Result<()> {
     let (action, region) = (entry.action, &entry.region);
     let (category, confidence) = (json!(entry.category), json!(entry.confidence));
     let [category, confidence] =
@@ -182,6 +182,14 @@ fn print_entry(entry: &CheckedEntry, out: &mut dyn Write) -> std::io::Result<()>
         entry.pattern
     )?;
     writeln!(out, "  breaks   {}", entry.breaks)
+}
+
+/// Where an entry is known from.
+pub(super) fn print_sources(entry: &CheckedEntry, out: &mut dyn Write) -> std::io::Result<()> {
+    for source in &entry.sources {
+        writeln!(out, "  source   {source}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ pub(super) fn past(
 }
 
 /// What the daemon has not written to its history.
-fn in_memory(client: &mut Client) -> anyhow::Result<Vec<Arc<Record>>> {
+pub(super) fn in_memory(client: &mut Client) -> anyhow::Result<Vec<Arc<Record>>> {
     client.call(Call::Log {
         recent: usize::MAX,
         follow: false,

@@ -7,13 +7,19 @@ pub mod completions;
 pub mod decode;
 pub mod doctor;
 pub mod duration;
+pub mod explain;
 pub mod export;
 pub mod live;
 pub mod log;
+pub mod past;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod status;
+pub mod suspects;
+pub mod terminal;
 pub mod time;
+pub mod top;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -72,6 +78,14 @@ enum Command {
     Log(log::Args),
     /// Write what was kept as a table, or as JSON, for other programs.
     Export(export::Args),
+    /// Show who and what is the most active: apps, names, systems or regions.
+    Top(top::Args),
+    /// Show what this phone tried to send, and what became of it; with pictures, too.
+    Report(report::Args),
+    /// Something broke: list the blocks that could explain it, and how to allow each.
+    Suspects(suspects::Args),
+    /// Say all there is to say of one record.
+    Explain(explain::Args),
     /// Say what would have happened to the traffic in a capture file.
     Replay(replay::Args),
     /// Turn telemetry that was captured into plain text.
@@ -172,6 +186,16 @@ impl Cli {
             Command::Log(args) => log::run(&args, config, &mut out, &mut anstream::stderr()),
             Command::Export(args) => {
                 export::run(&args, config, &mut out, &mut anstream::stderr())
+            }
+            Command::Top(args) => top::run(&args, config, &mut out, &mut anstream::stderr()),
+            Command::Report(args) => {
+                report::run(&args, config, &mut out, &mut anstream::stderr())
+            }
+            Command::Suspects(args) => {
+                suspects::run(&args, config, &mut out, &mut anstream::stderr())
+            }
+            Command::Explain(args) => {
+                explain::run(&args, config, &mut out, &mut anstream::stderr())
             }
             Command::Replay(args) => {
                 replay::run(&args, config, &mut out, &mut anstream::stderr())

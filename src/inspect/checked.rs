@@ -222,7 +222,9 @@ impl Checked {
 }
 
 impl CheckedEntry {
-    fn new(entry: &Endpoint) -> Self {
+    /// What is said of `entry`.
+    #[must_use]
+    pub fn new(entry: &Endpoint) -> Self {
         Self {
             pattern: entry.pattern.to_string(),
             owner: entry.owner.clone(),

@@ -38,6 +38,7 @@ mod quic;
 mod recovery;
 mod redirected;
 mod replay;
+mod reports;
 mod resolvers;
 mod running;
 mod service;
