@@ -124,7 +124,7 @@ fn fill(folder: &Path, name: impl Fn(u64) -> String) {
                 .get_or_insert_with(|| {
                     RecordsBlock::new(number, &phone.ruleset, &phone.packages)
                 })
-                .push(&event, &[]);
+                .push(&event, &[], None);
             number += 1;
         }
         blocks.extend(block.map(RecordsBlock::seal));

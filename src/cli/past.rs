@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::live::Kept;
-use super::{log, time};
+use super::{duration, log};
 use crate::catalogue::Catalogue;
 use crate::clock;
 use crate::config::Config;
@@ -20,8 +20,8 @@ const TRY_MILLIS: u64 = 1000;
 /// How far back to look.
 #[derive(Debug, clap::Args)]
 pub struct Since {
-    /// How far back to look, as in 24h, 7d or 4w
-    #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "7d")]
+    /// How far back to look, as in 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "7d")]
     since: Duration,
 }
 

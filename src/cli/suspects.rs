@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 
 use super::live::SocketArgs;
-use super::{log, past, terminal, time};
+use super::{duration, log, past, terminal};
 use crate::clock;
 use crate::decide::Outcome;
 use crate::history::Query;
@@ -27,7 +27,7 @@ const BEFORE: Duration = Duration::from_secs(86_400);
   muzzle suspects --since 1h")]
 pub struct Args {
     /// How far back to look, as in 90s, 10m or 2h
-    #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10m")]
     since: Duration,
     /// The app that does not work right
     #[arg(long, value_name = "PACKAGE")]

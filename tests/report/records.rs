@@ -20,6 +20,7 @@ fn record(number: u64, ago_secs: u64, name: &str, changes: &Value) -> Record {
         "evidence": "sni",
         "app": "com.android.browser",
         "uid": 10_123,
+        "attribution": "socket",
         "protocol": "tcp",
         "local": "10.0.0.2:40000",
         "remote": "203.0.113.7:443",
@@ -68,7 +69,8 @@ fn a_record_is_explained_in_full() {
         40,
         9,
         "sa.api.intl.miui.com",
-        &json!({"evidence": "dns", "qtype": "A", "app": "root", "uid": 0, "remote": "192.0.2.53:53"}),
+        &json!({"evidence": "dns", "qtype": "A", "attribution": "inet_diag",
+            "remote": "192.0.2.53:53"}),
     );
     let hello = record(41, 8, "sa.api.intl.miui.com", &json!({}));
     let alias = record(
@@ -89,7 +91,8 @@ fn a_record_is_explained_in_full() {
         5,
         "www.example.org",
         &json!({"evidence": "sni", "protocol": "udp", "rule": 3, "outcome": "would-block",
-            "app": "com.a, com.b (shared uid 10200)",
+            "app": "com.a, com.b (shared uid 10200)", "uid": 10_200, "attribution": "shared",
+            "process": "com.b:push",
             "reason": "your rule 3: block *.example.org"}),
     );
     let all = [
