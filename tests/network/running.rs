@@ -71,7 +71,7 @@ pub(crate) fn queue(lab: &Lab, daemon: &Daemon, purpose: &str) -> QueueStatus {
 
 /// All records so far.
 pub(crate) fn records(lab: &Lab, daemon: &Daemon) -> Vec<Record> {
-    let text = ask(lab, daemon, "log --json").ok();
+    let text = ask(lab, daemon, "log --json --recent 1000000").ok();
     let record = |line| serde_json::from_str(line).expect("each record is JSON");
     text.lines().map(record).collect()
 }
