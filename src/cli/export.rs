@@ -63,12 +63,14 @@ pub fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 24] = [
     "number",
     "time",
     "outcome",
     "app",
     "uid",
+    "attribution",
+    "process",
     "client",
     "name",
     "asked",
@@ -102,6 +104,8 @@ fn write_row(out: &mut dyn Write, record: &Record) -> std::io::Result<()> {
         json(serde_json::to_value(record.outcome)),
         text(&record.app),
         number(record.uid),
+        json(serde_json::to_value(record.attribution)),
+        text(&record.process),
         record.client.map_or_else(String::new, |it| it.to_string()),
         text(&record.name),
         text(&record.asked),
