@@ -22,7 +22,7 @@ const MAX_LOOKS: u32 = 6;
 const STEADY_LOOKS: u32 = 2;
 /// How long a packet may be on its way from its socket into the queue, in milliseconds: as long as
 /// its sender is kept from the processor.
-const ON_ITS_WAY_MILLIS: u64 = 200;
+const ON_ITS_WAY_MILLIS: u64 = 100;
 /// Reads of `/proc/net/udp` or `udp6` in a second; each takes the kernel some 100 us and more.
 const READS_PER_SECOND: u32 = 20;
 /// Room for its text: some 500 sockets.

@@ -63,17 +63,6 @@ pub enum Report {
     Withdrawn(Withdrawn),
 }
 
-impl Report {
-    /// What is taken back in it.
-    #[must_use]
-    pub const fn withdrawn(&self) -> Option<Withdrawn> {
-        match self {
-            Self::Withdrawn(packet) => Some(*packet),
-            _ => None,
-        }
-    }
-}
-
 /// Makes a channel that holds `capacity` events.
 #[must_use]
 pub fn channel(capacity: usize) -> (EventSender, EventReceiver) {

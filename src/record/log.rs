@@ -2,18 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
-use super::{ConnectionNames, Event, EventReceiver, Record, Report, ResolvedNames};
-use crate::apps::{Packages, Processes};
-use crate::decide::{Attribution, UnixSeconds};
+use super::{Event, Record};
+use crate::apps::Packages;
 use crate::history;
 
-/// How long events gather before they are recorded: at most 20 wake-ups a second under load,
-/// none while nothing is sent.
-pub const GATHER: Duration = Duration::from_millis(50);
 /// Entries a slow follower may lag behind before it misses some.
 const FOLLOWER_LAG: usize = 1024;
 
@@ -162,51 +157,6 @@ impl Recent {
     fn trim(&mut self) {
         while self.entries.len() > self.capacity {
             self.entries.pop_front();
-        }
-    }
-}
-
-/// Moves events into the log, as far as they are worth a record, and what clients called their
-/// connections into `names`, until it `is_over`; what has come by then is moved too.
-pub async fn run(
-    events: EventReceiver,
-    log: Arc<Log>,
-    names: Arc<ConnectionNames>,
-    mut is_over: oneshot::Receiver<()>,
-) {
-    let mut resolved = ResolvedNames::default();
-    let mut processes = Processes::default();
-    let mut goes_on = true;
-    while goes_on {
-        tokio::select! {
-            () = events.wait(GATHER) => {}
-            _ = &mut is_over => goes_on = false,
-        }
-        // A packet that is taken back comes within the same run, or so soon after that it hardly
-        // ever falls between two.
-        let reports: Vec<_> = events.drain().collect();
-        let withdrawn: Vec<_> = reports.iter().filter_map(Report::withdrawn).collect();
-        for report in reports {
-            match report {
-                Report::Withdrawn(_) => {}
-                Report::Learned(learned) => resolved.learn(&learned),
-                Report::Event(mut event) => {
-                    if withdrawn.iter().any(|it| it.is_about(&event)) {
-                        event.sighting.attribution = Attribution::UNKNOWN;
-                    }
-                    let now = UnixSeconds::from_millis(event.unix_millis);
-                    let attribution = event.sighting.attribution;
-                    names.learn(&event.sighting, now);
-                    if event.ruleset.records(event.sighting.outcome) {
-                        let resolved_from = resolved.told_by(&event);
-                        let process = attribution
-                            .uid()
-                            .zip(attribution.cgroup())
-                            .and_then(|(uid, cgroup)| processes.name(uid, cgroup));
-                        log.push(event, resolved_from, process);
-                    }
-                }
-            }
         }
     }
 }
