@@ -30,15 +30,19 @@ const ACCEPT_ALL_QUEUE: u16 = 6400;
 enum Filter {
     None,
     AcceptAll,
-    /// With `[dns] answers = false`: queries alone, as with `AcceptAll`.
-    QueriesOnly,
+    /// With `[dns] answers = false`: queries alone, as with `AcceptAll`; and without a history.
+    Queries,
+    /// With a history.
+    Kept,
+    /// As it is shipped: with answers, too.
     Muzzle,
 }
 
-const FILTERS: [Filter; 4] = [
+const FILTERS: [Filter; 5] = [
     Filter::None,
     Filter::AcceptAll,
-    Filter::QueriesOnly,
+    Filter::Queries,
+    Filter::Kept,
     Filter::Muzzle,
 ];
 
@@ -84,12 +88,14 @@ fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
             samples[which].push(measure(lab, FILTERS[which], time, blocked));
         }
     }
-    let [none, accept_all, queries, muzzle] = samples.map(|samples| Sample::median(&samples));
+    let [none, accept_all, queries, kept, muzzle] =
+        samples.map(|samples| Sample::median(&samples));
     println!("                  decisions/s   median µs   p99 µs   CPU µs/decision");
     for (name, sample) in [
         ("no filter", none),
         ("accept all", accept_all),
         ("Muzzle, queries", queries),
+        ("and a history", kept),
         ("and answers", muzzle),
     ] {
         println!("  {name:<16} {sample}");
@@ -101,11 +107,13 @@ fn compare(lab: &Lab, rounds: usize, time: Duration, blocked: bool) {
         added(queries) / added(accept_all),
         queries.cpu_micros / accept_all.cpu_micros,
     );
-    println!(
-        "  answers on top: {:+.1} µs median, {:+.2} µs CPU",
-        muzzle.median_micros - queries.median_micros,
-        muzzle.cpu_micros - queries.cpu_micros,
-    );
+    for (name, more, less) in [("history", kept, queries), ("answers", muzzle, kept)] {
+        println!(
+            "  {name} on top: {:+.1} µs median, {:+.2} µs CPU",
+            more.median_micros - less.median_micros,
+            more.cpu_micros - less.cpu_micros,
+        );
+    }
 }
 
 /// What it costs to find the app that the system asks for.
@@ -120,7 +128,7 @@ fn compare_owners(lab: &Lab, rounds: usize, time: Duration) {
                 blocked: false,
                 sockets: all[which],
             };
-            let daemon = start_muzzle(lab, false);
+            let daemon = start_muzzle(lab, Filter::Queries);
             let pid = daemon.pid().as_raw().cast_unsigned();
             samples[which].push(load.run(&lab.phone, Some(pid)));
             daemon.stop();
@@ -141,7 +149,7 @@ fn compare_owners(lab: &Lab, rounds: usize, time: Duration) {
 fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
     let load = Load {
         time,
-        blocked: blocked && matches!(filter, Filter::QueriesOnly | Filter::Muzzle),
+        blocked: blocked && !matches!(filter, Filter::None | Filter::AcceptAll),
         sockets: Sockets::One,
     };
     match filter {
@@ -150,8 +158,8 @@ fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
             let process = AcceptAll::start(&lab.phone);
             load.run(&lab.phone, Some(process.child.id()))
         }
-        Filter::QueriesOnly | Filter::Muzzle => {
-            let daemon = start_muzzle(lab, filter == Filter::Muzzle);
+        Filter::Queries | Filter::Kept | Filter::Muzzle => {
+            let daemon = start_muzzle(lab, filter);
             let pid = daemon.pid().as_raw().cast_unsigned();
             let sample = load.run(&lab.phone, Some(pid));
             daemon.stop();
@@ -160,11 +168,12 @@ fn measure(lab: &Lab, filter: Filter, time: Duration, blocked: bool) -> Sample {
     }
 }
 
-fn start_muzzle(lab: &Lab, answers: bool) -> Daemon {
+fn start_muzzle(lab: &Lab, filter: Filter) -> Daemon {
+    let (answers, history) = (filter == Filter::Muzzle, filter != Filter::Queries);
     let folder = lab.folder().display();
     lab.start_daemon(&format!(
         "[dns]\nanswers = {answers}\n[control]\nsocket = \"{folder}/control.sock\"\n\
-         [history]\ndirectory = \"{folder}/history\"\n"
+         [history]\nenabled = {history}\ndirectory = \"{folder}/history\"\n"
     ))
 }
 

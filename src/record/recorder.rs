@@ -1,5 +1,5 @@
-//! From the channel into the log. What has come is held for a moment first: whose a packet was may
-//! yet be taken back.
+//! From the channel into the log. Where whose a packet was may yet be taken back, it is held for a
+//! moment first.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{ConnectionNames, Event, EventReceiver, Log, Report, ResolvedNames, Withdrawn};
 use crate::apps::Processes;
 use crate::clock::Moment;
-use crate::decide::{Attribution, UnixSeconds};
+use crate::decide::{Attribution, AttributionSource, UnixSeconds};
 
 /// How long events gather before they are looked at: some 30 wake-ups a second under load, none
 /// while nothing is sent.
@@ -64,6 +64,14 @@ pub async fn run(
     recorder.release_all();
 }
 
+/// What the packet itself says of its socket stands.
+const fn may_be_withdrawn(source: AttributionSource) -> bool {
+    matches!(
+        source,
+        AttributionSource::InetDiag | AttributionSource::Proc
+    )
+}
+
 struct Recorder {
     log: Arc<Log>,
     names: Arc<ConnectionNames>,
@@ -91,13 +99,18 @@ impl Recorder {
                     .uid()
                     .zip(attribution.cgroup())
                     .and_then(|(uid, cgroup)| self.processes.name(uid, cgroup));
+                let resolved_from = self.resolved.told_by(&event);
+                if self.held.is_empty() && !may_be_withdrawn(attribution.source()) {
+                    return self.log.push(event, resolved_from, process);
+                }
                 if self.held.len() == MAX_HELD {
                     self.release_oldest();
                 }
+                // Those that come later wait, too, so that the log keeps the order.
                 self.held.push_back(Held {
                     since: now,
-                    resolved_from: self.resolved.told_by(&event),
                     event,
+                    resolved_from,
                     process,
                 });
             }
