@@ -7,11 +7,12 @@
 //! 3. [`decide`]: facts + one immutable policy → a decision with its reason.
 //! 4. [`act`]: decision → verdict and, where one is due, bytes to inject; [`queue`] carries it
 //!    out. [`inspect`] is steps 2 to 4 as one pure call.
-//! 5. [`record`]: what happened, for counters and the log.
+//! 5. [`record`]: what happened, for counters and the log; [`history`] keeps it on the disk, and
+//!    [`report`] sums it up for people.
 //!
-//! Around it: [`config`], [`choices`], [`catalogue`] and [`apps`] say what the policy is made of, [`daemon`]
-//! starts and stops it all, [`control`] and [`cli`] are how people talk to it. [`capture`] reads
-//! packets from a file instead, for steps 2 to 4, and [`decode`] what telemetry says in them.
+//! Around it: [`config`], [`choices`], [`catalogue`] and [`apps`] say what the policy is made of,
+//! [`daemon`] starts and stops it all, [`control`] and [`cli`] are how people talk to it. [`capture`]
+//! reads packets from a file instead, for steps 2 to 4, and [`decode`] what telemetry says in them.
 //! [`release`] checks that what is installed is what was built.
 
 pub mod act;

@@ -2,6 +2,7 @@
 //! ends when its supervisor does.
 
 mod change;
+mod start;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet};
 
+use self::start::Start;
 use super::ends::Ends;
 use super::filter::Filter;
 use super::history::History;
@@ -19,7 +21,7 @@ use super::link::Link;
 use super::open;
 use super::package_watch::PackageWatch;
 use super::private_dns::Setting;
-use super::queues::{self, Queues};
+use super::queues::Queues;
 use super::rules::{self, Loaded};
 use super::sweep::{self, Sweep, Swept};
 use super::unseen::Unseen;
@@ -27,15 +29,12 @@ use super::watch::TableWatch;
 use super::{Options, process};
 use crate::apps::Packages;
 use crate::clock::{self, Moment};
-use crate::control::lock::{InstanceLock, LockError, is_out_of_space};
+use crate::control::lock::{InstanceLock, LockError};
 use crate::control::protocol::Status;
 use crate::control::server::{ControlSocket, Order, Served};
 use crate::decide::{PrivateDns, UnixSeconds};
 use crate::inspect::Ruleset;
 use crate::record::{self, ConnectionNames, EventReceiver, Log};
-
-/// Events between the queue threads and the recorder.
-const EVENT_CAPACITY: usize = 1024;
 
 /// How a worker ended that was not told to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +67,6 @@ pub(super) fn run(options: &Options, restarts: u32) -> anyhow::Result<End> {
         link,
     };
     LocalSet::new().block_on(&runtime, start.and_serve())
-}
-
-/// What a worker starts with.
-struct Start {
-    config_path: Option<PathBuf>,
-    observe: Option<String>,
-    restarts: u32,
-    loaded: Loaded,
-    link: Link,
 }
 
 struct Worker {
@@ -118,69 +108,6 @@ impl Signals {
     }
 }
 
-impl Start {
-    async fn and_serve(self) -> anyhow::Result<End> {
-        let Self {
-            config_path,
-            observe,
-            restarts,
-            loaded,
-            link,
-        } = self;
-        // First of all, so that a signal during the start stops the worker in good order.
-        let signals = Signals::listen().context("cannot listen to signals")?;
-        let mut filter = Filter::prepare(&loaded.config)?;
-        let (sender, receiver) = record::channel(EVENT_CAPACITY);
-        let rules = Arc::new(ArcSwap::new(Arc::clone(&loaded.ruleset)));
-        let packages = Arc::new(ArcSwap::new(Arc::clone(&loaded.packages)));
-        let history = History::start(&loaded.config.history, &packages);
-        let recent = loaded.config.log.recent;
-        let log = Arc::new(Log::new(recent, history.first, history.writer()));
-        let names = Arc::new(ConnectionNames::default());
-        let first_verdict = Arc::new(OnceLock::new());
-        let settings = queues::Settings {
-            queue: &loaded.config.queue,
-            mark: loaded.config.firewall.mark,
-            follow_mark: filter.follows.then_some(loaded.config.firewall.follow_mark),
-            notrack: filter.notrack,
-        };
-        let queues = Queues::start(&settings, &rules, &sender, &first_verdict)?;
-        let socket = match in_force(&link, &queues, &mut filter, &loaded) {
-            Ok(socket) => socket,
-            Err(error) => {
-                queues.hold_no_more();
-                // What this leaves the supervisor takes away.
-                let _left = filter.remove();
-                queues.stop().await;
-                return Err(error);
-            }
-        };
-        let recorder = Recorder::start(receiver, &log, &names);
-        let worker = Worker {
-            config_path,
-            observe,
-            loaded,
-            rules,
-            packages,
-            log,
-            history,
-            recorder,
-            names,
-            open_ended: 0,
-            ends: Ends::default(),
-            link,
-            filter,
-            queues,
-            unseen: Unseen::default(),
-            private_dns: Setting::default(),
-            restarts,
-            since_unix_millis: clock::unix_millis(),
-            first_verdict,
-        };
-        worker.serve(signals, socket).await
-    }
-}
-
 /// The task that moves events into the log.
 struct Recorder {
     over: oneshot::Sender<()>,
@@ -204,24 +131,6 @@ impl Recorder {
     }
 }
 
-/// The last steps of the start, in their order: the supervisor knows the queues before the first
-/// packet can come into them.
-fn in_force(
-    link: &Link,
-    queues: &Queues,
-    filter: &mut Filter,
-    loaded: &Loaded,
-) -> anyhow::Result<Option<ControlSocket>> {
-    for queue in queues.handles() {
-        link.send_queue(queue)
-            .context("cannot reach the supervisor")?;
-    }
-    filter.apply(loaded, queues.numbers())?;
-    let socket = bind_control_socket(&loaded.config.control_socket)?;
-    send_ready(link, loaded).context("cannot reach the supervisor")?;
-    Ok(socket)
-}
-
 fn send_ready(link: &Link, loaded: &Loaded) -> nix::Result<()> {
     let pause = loaded.ruleset.policy.pause(now()).map(|pause| pause.until);
     link.send_ready(loaded.config.mode, pause)
@@ -229,18 +138,6 @@ fn send_ready(link: &Link, loaded: &Loaded) -> nix::Result<()> {
 
 fn now() -> UnixSeconds {
     UnixSeconds::from_millis(clock::unix_millis())
-}
-
-/// None where the disk is full: to filter is more than to be asked about it.
-fn bind_control_socket(path: &Path) -> anyhow::Result<Option<ControlSocket>> {
-    let failed = || format!("cannot make the control socket {}", path.display());
-    match ControlSocket::bind(path) {
-        Err(error) if is_out_of_space(&error) => {
-            log::warn!("{}: {error}; status and log cannot be asked for", failed());
-            Ok(None)
-        }
-        bound => bound.map(Some).with_context(failed),
-    }
 }
 
 impl Worker {
