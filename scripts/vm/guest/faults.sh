@@ -77,6 +77,8 @@ worker="$(worker_of "$daemon")"
 kill -STOP "$daemon" "$worker"
 kill -KILL "$daemon" "$worker"
 wait "$daemon"
+# What is asked while it dies may be held and lost with it, and is asked once here.
+soon "the worker is gone" 10 is_gone "$worker"
 passes_soon "both killed"
 holds "the rules stay" has_jump
 "$muzzle" --config /data/local/tmp/muzzle.toml daemon --service >>/tmp/daemon.log 2>&1 &
