@@ -290,9 +290,12 @@ impl<'a> Redactor<'a> {
         for length in
             lengths.filter(|&it| rest[..it].bytes().filter(|b| *b == b':').count() > 1)
         {
-            let is_cut = rest[length..].starts_with(|c: char| c.is_ascii_hexdigit());
-            if let (false, Ok(address)) = (is_cut, rest[..length].parse::<Ipv6Addr>()) {
-                return Some((length, self.address(address, &rest[..length])));
+            let (text, after) = rest.split_at(length);
+            // In the middle of a group. Behind a colon it may go on: what is there is none's.
+            let is_cut = text.ends_with(|c: char| c.is_ascii_hexdigit())
+                && after.starts_with(|c: char| c.is_ascii_hexdigit());
+            if let (false, Ok(address)) = (is_cut, text.parse::<Ipv6Addr>()) {
+                return Some((length, self.address(address, text)));
             }
         }
         None
